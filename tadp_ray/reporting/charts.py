@@ -6,6 +6,7 @@ since checking every record would take longer than all else. Colours of text and
 
 import json
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,11 +16,11 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
-from tadp_ray.config.metrics import base_metric
+from tadp_ray.config.metrics import base_metric, lower_is_better
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.reporting.importance import Importance
-from tadp_ray.reporting.shades import colours_note, shades
+from tadp_ray.reporting.shades import colours_note, metrics_by_place, quantities, quantity, quantity_title, shades
 from tadp_ray.reporting.table import Place, Table, metric_label
 from tadp_ray.tracking.query import Curve
 from tadp_ray.wording import shown
@@ -85,9 +86,22 @@ def series(names: Sequence[str]) -> alt.Scale:
     return alt.Scale(domain=list(names), range=colours)
 
 
-def legend_of(names: Sequence[str]) -> alt.Legend:
-    """Return a legend above a chart that is no wider than a phone."""
-    return alt.Legend(orient="top", columns=max(1, 36 // (4 + max(map(len, names)))), labelLimit=240)
+def legend_of(names: Sequence[str], beside: int) -> alt.Legend:
+    """Return a legend above a chart, in as many columns as fit and at least one; no name is wider than the chart.
+
+    Args:
+        names: of the lines or points.
+        beside: pixels left of the chart's own area, above which the legend lies.
+    """
+    # `width` is that of the area itself, which the height of the legend has to be known for.
+    room = f"((containerSize()[0] || 300) - {beside})"
+    columns = alt.ExprRef(f"max(1, floor({room} / {legend_width(names)}))")
+    return alt.Legend(orient="top", columns=columns, labelLimit=alt.ExprRef(f"{room} - 30"))
+
+
+def legend_width(names: Sequence[str]) -> int:
+    """Return the pixels of the longest name in a legend, or of its first 40 characters."""
+    return 30 + 7 * min(40, max(map(len, names)))
 
 
 def heat_maps(table: Table, place_id: str) -> list[Chart]:
@@ -132,13 +146,23 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
         # One of several metrics is named by its row or column.
         alt.Tooltip("text:N", title="value" if spec.metrics[1:] else metric_label(spec)),
     ]
+    across = [wrapped(name, 16, 4) for name in spec.columns.names]
+    down = [wrapped(name, 28, 2) for name in spec.rows.names]
+    most = max(map(len, across))
     base = alt.Chart().encode(
         x=alt.X(
             "column:O",
             title=spec.columns.label,
-            axis=named_axis(spec.columns.names, orient="top", **slant(spec.columns.names)),
+            # Lines grow downwards from the first one; all end above the squares.
+            axis=named_axis(
+                [[""] * (most - len(own)) + own for own in across],
+                orient="top",
+                labelAngle=0,
+                labelLineHeight=14,
+                labelPadding=14 * most - 12,
+            ),
         ),
-        y=alt.Y("row:O", title=spec.rows.label, axis=named_axis(spec.rows.names)),
+        y=alt.Y("row:O", title=spec.rows.label, axis=named_axis(down)),
         tooltip=tooltip,
     )
     missing = "!isValid(datum.value)"
@@ -162,8 +186,8 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
         words("second", "isValid(datum.value) && datum.second", fontSize=11, dy=9).encode(color=ink),
         words("text", missing),
     ).properties(width="container", height=48 * len(spec.rows.names) + 4)
-    longest = min(24, max(map(len, spec.rows.names)))
-    return Chart(title, colours_note(spec), with_data(chart, records), width=60 + 7 * longest + 62 * columns)
+    width = 60 + 7 * longest(down) + max(62, 7 * longest(across) + 8) * columns
+    return Chart(title, colours_note(spec), with_data(chart, records), width=width)
 
 
 def without(record: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -171,17 +195,20 @@ def without(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     return {name: value for name, value in record.items() if name != key}
 
 
-def slant(names: Sequence[str]) -> dict[str, Any]:
-    """Return how the names of columns are written: level, or slanted if they are long."""
-    return {"labelAngle": 0} if max(map(len, names)) <= 16 else {"labelAngle": -30, "labelAlign": "left"}
+def wrapped(name: str, width: int, lines: int) -> list[str]:
+    """Return a name in lines of at most `width` characters; what is left after so many lines becomes an ellipsis."""
+    return textwrap.wrap(name, width, max_lines=lines, placeholder=" …") or [""]
 
 
-def named_axis(names: Sequence[str], **options: Any) -> alt.Axis:
-    """Return the axis of numbered rows or columns that shows their names."""
+def longest(names: Sequence[Sequence[str]]) -> int:
+    """Return the characters of the longest line of several names."""
+    return max(len(line) for name in names for line in name)
+
+
+def named_axis(names: Sequence[Sequence[str]], **options: Any) -> alt.Axis:
+    """Return the axis of numbered rows or columns that shows their names, each in lines."""
     # An array of Vega's expression language is JSON.
-    return alt.Axis(
-        labelExpr=f"{json.dumps(list(names))}[datum.value]", labelLimit=170, domain=False, ticks=False, **options
-    )
+    return alt.Axis(labelExpr=f"{json.dumps(names)}[datum.value]", labelLimit=0, domain=False, ticks=False, **options)
 
 
 def curve_records(curves: Mapping[int, Curve]) -> list[dict[str, Any]]:
@@ -209,7 +236,7 @@ def learning_curves(
         return []
     rows, columns = without_metric(spec.rows), without_metric(spec.columns)
     names = [columns.names[column] for column in sorted({place[1] for place in curves})]
-    legend = legend_of(names) if names[1:] else None
+    legend = legend_of(names, 60) if names[1:] else None
     colour = alt.Color("column:N", scale=series(names), title=columns.label, legend=legend)
     y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min(finite), max(finite)], nice=True))
     base = alt.Chart().encode(x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")), y=y, color=colour)
@@ -228,7 +255,8 @@ def learning_curves(
             if own == row
             for point in curve_records(of_seeds)
         ]
-        panels.append(Chart(rows.headings[row] if rows.keys else title, "", filled(chart, records)))
+        width = max(260, 60 + legend_width(names)) if legend else 260
+        panels.append(Chart(rows.headings[row] if rows.keys else title, "", filled(chart, records), width))
     return panels
 
 
@@ -255,19 +283,26 @@ def entry_curve(title: str, decimals: int) -> dict[str, Any]:
     return with_data(chart, [])
 
 
-def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
+def compared_rows(spec: TableSpec, measured: str, differences: Records, note: str) -> Chart:
     """Return the chart of every row's difference to a row that the reader chooses, with intervals.
+
+    Its title names that row, since paper shows no field to choose it in.
 
     Args:
         spec: the table's layout.
+        measured: the quantity, which the columns of several metrics have in common.
         differences: with row, against, column, difference, low, high (None without an interval) and apart.
         note: what the intervals are.
     """
-    names, columns = list(spec.rows.headings), list(spec.columns.headings)
-    form = f"+.{max(base_metric(metric).decimals for metric in spec.metrics)}f"
+    names, of_column = list(spec.rows.headings), metrics_by_place(spec)
+    columns = [own for j, own in enumerate(spec.columns.headings) if quantity(of_column[j]) == measured]
+    form = f"+.{base_metric(measured).decimals}f"
+    lines = [wrapped(name, 28, 2) for name in names]
+    shown_names = f"{json.dumps(dict(zip(names, lines, strict=True)))}[datum.value]"
+    axis = alt.Axis(labelExpr=shown_names, labelLimit=0, ticks=False, domain=False)
     against = alt.param(name="against", value=names[0], bind=alt.binding_select(options=names, name="compared with "))
     base = alt.Chart().encode(
-        y=alt.Y("row:N", sort=names, title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False)),
+        y=alt.Y("row:N", sort=names, title=None, axis=axis),
         yOffset=alt.YOffset("column:N", sort=columns),
         tooltip=[
             "row:N",
@@ -276,25 +311,38 @@ def compared_rows(spec: TableSpec, differences: Records, note: str) -> Chart:
             *(alt.Tooltip(f"{own}:Q", format=form) for own in ("difference", "low", "high")),
         ],
     )
-    colour, title = series(columns), f"difference of {metric_label(spec)}" if len(spec.metrics) == 1 else "difference"
-    legend = legend_of(columns) if len(columns) > 1 else None
+    colour = series(columns)
+    beside = 30 + 7 * longest(lines)
+    legend = legend_of(columns, beside) if columns[1:] else None
     chosen = "datum.against === against"
     bars = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=title),
+        x=alt.X("low:Q", title=None),
         x2="high:Q",
         stroke=alt.Stroke("column:N", scale=colour, title=None, legend=legend),
     )
     points = base.mark_point(size=56, strokeWidth=2).encode(
-        x=alt.X("difference:Q", title=title),
+        x=alt.X("difference:Q", title=None),
         stroke=alt.Stroke("column:N", scale=colour, title=None, legend=legend),
         fill=alt.Fill("column:N", scale=colour, title=None, legend=legend),
         fillOpacity=alt.condition("datum.apart", alt.value(1), alt.value(0)),
     )
     zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(strokeDash=[3, 3]).encode(x="zero:Q")
     chart = alt.layer(zero, bars.transform_filter(chosen), points.transform_filter(chosen)).add_params(against)
+    better = "left" if lower_is_better(measured) else "right"
+    said = [f"difference of {quantity_title(spec, measured)}: {better} is better", "compared with "]
+    title = alt.Title(
+        alt.expr(f"[{json.dumps(said[0])}, {json.dumps(said[1])} + against]"),
+        orient="bottom",
+        frame="bounds",
+        offset=12,
+        limit=330,
+    )
     step = max(26, 13 * len(columns) + 6)
-    chart = chart.properties(width="container", height=step * len(names))
-    return Chart("Rows compared", note, with_data(chart, differences), width=330)
+    chart = chart.properties(title=title, width="container", height=step * len(names))
+    named = f"Rows compared: {quantity_title(spec, measured)}" if quantities(spec)[1:] else "Rows compared"
+    return Chart(
+        named, note, with_data(chart, differences), width=max(330, beside + (legend_width(columns) if legend else 120))
+    )
 
 
 def parallel_coordinates(
@@ -318,7 +366,10 @@ def parallel_coordinates(
             records.append({"axis": name, "height": height, "run": run, "value": str(value), "score": runs[run][1]})
     hover = alt.selection_point(fields=["run"], on="pointerover", clear="pointerout", nearest=False, empty=False)
     x = alt.X(
-        "axis:N", sort=names, title=None, axis=alt.Axis(labelAngle=0, labelFontWeight="bold", domain=False, grid=True)
+        "axis:N",
+        sort=names,
+        title=None,
+        axis=alt.Axis(labelAngle=0, labelFontWeight="bold", labelLimit=130, domain=False, grid=True),
     )
     y = alt.Y("height:Q", axis=None, scale=alt.Scale(domain=[-0.04, 1.04]))
     lines = (
@@ -337,11 +388,10 @@ def parallel_coordinates(
         )
         .add_params(hover)
     )
-    ticks = (
-        alt.Chart(alt.Data(values=labels)).mark_text(align="left", dx=6, fontSize=12).encode(x=x, y=y, text="label:N")
-    )
+    style = {"align": "left", "dx": 6, "fontSize": 12, "limit": alt.expr(f"width / {len(names)} - 14")}
+    ticks = alt.Chart(alt.Data(values=labels)).mark_text(**style).encode(x=x, y=y, text="label:N")
     # A rim in the colour of the page keeps labels readable on lines.
-    rims = ticks.mark_text(align="left", dx=6, fontSize=12, stroke="var(--paper)", strokeWidth=5, strokeJoin="round")
+    rims = ticks.mark_text(**style, stroke="var(--paper)", strokeWidth=5, strokeJoin="round")
     chart = alt.layer(lines, rims, ticks).properties(width="container", height=300)
     note = "A line is a run; it passes through its values and ends at what it reached."
     return Chart("Every run", note, with_data(chart, records), width=140 * len(names))

@@ -29,6 +29,7 @@ from tadp_ray.reporting.compare import Images, differences_to
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
 from tadp_ray.reporting.seeds import paired_gap
+from tadp_ray.reporting.shades import quantity
 from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, Curve, history, per_image, stored_file
@@ -199,14 +200,14 @@ def copy_picture(store: Store, run_id: str, path: Path) -> Path | None:
 
 
 def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Images) -> Iterator[Chart]:
-    """Yield the chart of compared rows, unless the rows are metrics or too many."""
+    """Yield a chart of compared rows for each quantity, unless the rows are metrics or too many."""
     spec = table.spec
     seeds = min((entry.n for row in table.entries for entry in row if entry.complete), default=0)
     if METRIC in spec.rows.keys or not 1 < len(spec.rows.names) <= MAX_COMPARED or not seeds:
         return
     if seeds < MIN_COUNT and not images and len(done) <= MAX_OPENED:
         images = read_images(store, done)
-    records = []
+    records: dict[str, list[dict[str, Any]]] = {}
     find = differences_to(images)
     for i, row in enumerate(table.entries):
         for k, other in enumerate(table.entries):
@@ -223,9 +224,10 @@ def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Im
                         continue
                     mean, (low, high), apart = found.mean, found.interval or (None, None), found.significant
                 places = {"row": spec.rows.headings[i], "against": spec.rows.headings[k], "column": column}
-                records.append({**places, "difference": mean, "low": low, "high": high, "apart": apart})
-    if records:
-        yield compared_rows(spec, records, intervals_note(seeds, images))
+                own = {**places, "difference": mean, "low": low, "high": high, "apart": apart}
+                records.setdefault(quantity(row[j].metric), []).append(own)
+    for measured, differences in records.items():
+        yield compared_rows(spec, measured, differences, intervals_note(seeds, images))
 
 
 def read_images(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:

@@ -170,6 +170,7 @@ def test_the_charts_of_a_report_hold_its_words(nasty, tmp_path) -> None:
     assert page.count("<script") == page.count("</script>") == 2 + 4
     specs = [json.loads(text) for text in re.findall(r'<script type="application/json">(.*?)</script>', page)]
     names = specs[0]["layer"][0]["encoding"]["y"]["axis"]["labelExpr"]
-    assert json.loads(names.removesuffix("[datum.value]")) == [*NASTY]
+    lines = json.loads(names.removesuffix("[datum.value]"))
+    assert ["".join("".join(own).split()) for own in lines] == ["".join(own.split()) for own in NASTY]
     assert {own["rows"] for own in specs[0]["data"]["values"]} == {*NASTY}
     assert [own["value"] for own in specs[2]["data"]["values"]] == [2.0, None]

@@ -160,6 +160,17 @@ def test_rows_are_compared_with_each_other_by_seeds_or_not_judged(
     assert {own["apart"] for own in chart.spec["data"]["values"]} == {False}
 
 
+def test_each_quantity_has_compared_rows_of_its_own_that_say_what_is_better() -> None:
+    metrics = ("rmse", "delta1", "best_rmse")
+    spec = TableSpec("", metrics, Side.of(["text"], {"text": "ab"}), Side.of(["metric"], {"metric": metrics}))
+    rows = [[replace(entry(*(value + k for k in range(3))), metric=own) for own in metrics] for value in (1.0, 2.0)]
+    errors, shares = compared(None, Table(spec, tuple(map(tuple, rows)), ()), {}, {})
+    assert (errors.title, shares.title) == ("Rows compared: RMSE (m)", "Rows compared: delta1")
+    assert {own["column"] for own in errors.spec["data"]["values"]} == {"rmse", "best_rmse"}
+    assert "difference of RMSE (m): left is better" in errors.spec["title"]["text"]["expr"]
+    assert "difference of delta1: right is better" in shares.spec["title"]["text"]["expr"]
+
+
 def test_tooltips_have_the_decimals_of_their_metric() -> None:
     """Metres have one digit more than percentages."""
     columns = Side.of(["look"], {"look": ("day",)})
@@ -168,7 +179,7 @@ def test_tooltips_have_the_decimals_of_their_metric() -> None:
     for metric, decimals in (("rmse", 3), ("miou", 2)):
         spec = TableSpec("", (metric,), Side.of(["text"], {"text": ("none", "oracle")}), columns)
         (curve,) = learning_curves(spec, curves, metric, decimals)
-        rows = compared_rows(spec, [{**records[0], "apart": False}], "")
+        rows = compared_rows(spec, metric, [{**records[0], "apart": False}], "")
         lines = parallel_coordinates(["rate"], [((0.1,), 0.341), ((0.2,), 0.301)], metric, decimals)
         assert formats(curve.spec) == formats(entry_curve(metric, decimals)) == {f".{decimals}f"}
         assert formats(rows.spec) == {f"+.{decimals}f"} and formats(lines.spec) == {f".{decimals}f"}

@@ -1,5 +1,6 @@
 """The report in a real browser, on a desktop and on a phone, by day and by night."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.reporting.charts import Chart, entry_curve
+from tadp_ray.config.table import Side, TableSpec
+from tadp_ray.reporting.charts import Chart, compared_rows, entry_curve, heat_maps, learning_curves
 from tadp_ray.reporting.explorer import Explorer
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report
+from tadp_ray.reporting.table import Table, TableEntry
 
 pytestmark = pytest.mark.web
 FINDING = {
@@ -109,6 +112,11 @@ def test_the_report_is_read_on_any_screen(width: int, scheme: str, written: Path
     # Another row to compare with.
     section.get_by_label("compared with").select_option("precision 1.0")
     section.locator("svg .role-axis-label", has_text="precision 0.5").first.wait_for()
+    # It is named on paper, too, where nothing can be chosen.
+    page.emulate_media(media="print")
+    assert not section.get_by_label("compared with").is_visible()
+    assert section.locator("svg .role-title", has_text="compared with precision 1.0").is_visible()
+    page.emulate_media(media="screen")
 
     # What is missing is folded, with what makes it.
     command = page.get_by_text("tadp-ray analyze run")
@@ -151,3 +159,39 @@ def test_links_land_in_their_section_although_charts_above_it_were_not_drawn(wid
     page.goto("about:blank")
     page.goto((tmp_path / "report.html").as_uri() + "#part-5")
     assert lands()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_charts_show_long_names_in_full(width: int, page, tmp_path: Path) -> None:
+    """Nothing is cut or leaves its picture, and the names of columns stand above their squares."""
+    names = ("averaged EOS of all captions", "counts, places and distances", "none")
+    metrics = ("miou/averaged EOS of captions", "miou/watercolor", "miou/none")
+    spec = TableSpec("", metrics, Side.of(["text"], {"text": names}), Side.of(["metric"], {"metric": metrics}))
+    entries = tuple(tuple(TableEntry("", "", own, (40.0,), 1, None, ()) for own in metrics) for _ in names)
+    gaps = [
+        {"row": row, "against": other, "column": column, "difference": 1.0, "low": 0.5, "high": 1.5, "apart": True}
+        for row in names
+        for other in names
+        for column in metrics
+    ]
+    lines = replace(spec, columns=Side.of(["look"], {"look": names}))
+    curves = learning_curves(lines, {(0, j): {0: [(1, 2.0), (2, 3.0)]} for j in range(3)}, "mIoU (%)", 2)
+    shown = (*heat_maps(Table(spec, entries, ()), "t"), compared_rows(spec, "miou", gaps, ""), *curves)
+    part = ReportSection("name", "part", "T", "?", "echo", explorer=Explorer(heat_maps=shown))
+    (tmp_path / "report.html").write_text(html_report({"All": [part]}, "T"))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto((tmp_path / "report.html").as_uri() + "#part")
+    page.wait_for_function("document.querySelectorAll('.chart svg').length === 3")
+    page.screenshot(path=tmp_path / f"names_{width}.png", full_page=True)
+    outside = """() => [...document.querySelectorAll(".chart svg")].flatMap(svg => {
+        const frame = svg.getBoundingClientRect();
+        return [...svg.querySelectorAll("text")].filter(own => { const box = own.getBoundingClientRect();
+          return own.textContent.includes("\u2026") || box.left < frame.left - 1 || box.right > frame.right + 1
+            || box.top < frame.top - 1 || box.bottom > frame.bottom + 1 }).map(own => own.textContent) })"""
+    assert page.evaluate(outside) == []
+    edges = """() => { const svg = document.querySelector(".chart svg"), box = own => own.getBoundingClientRect();
+      const [names] = svg.querySelectorAll(".role-axis-label");
+      return [Math.max(...[...names.querySelectorAll("text")].map(own => box(own).bottom)),
+              Math.min(...[...svg.querySelectorAll(".mark-rect path")].map(own => box(own).top))] }"""
+    lowest, squares = page.evaluate(edges)
+    assert lowest <= squares + 1

@@ -7,7 +7,7 @@ const THEME = {
   axis: {labelColor: SOFT, titleColor: SOFT, gridColor: LINE, domainColor: LINE, tickColor: LINE, labelFontSize: 12,
          titleFontSize: 12, titleFontWeight: "normal", titlePadding: 8},
   legend: {labelColor: INK, titleColor: SOFT, labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", symbolStrokeWidth: 2.5},
-  text: {color: INK}, rule: {color: SOFT},
+  title: {color: SOFT, fontSize: 12, fontWeight: "normal"}, text: {color: INK}, rule: {color: SOFT},
 };
 
 function draw(holder) {
