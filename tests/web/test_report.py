@@ -110,12 +110,12 @@ def test_the_report_is_read_on_any_screen(width: int, scheme: str, written: Path
     assert rows.all_inner_texts() == ["0.5", "1.0"]
 
     # Another row to compare with.
-    section.get_by_label("compared with").select_option("precision 1.0")
+    section.get_by_role("combobox", name="compared with").select_option("precision 1.0")
     section.locator("svg .role-axis-label", has_text="precision 0.5").first.wait_for()
     # It is named on paper, too, where nothing can be chosen.
     page.emulate_media(media="print")
-    assert not section.get_by_label("compared with").is_visible()
-    assert section.locator("svg .role-title", has_text="compared with precision 1.0").is_visible()
+    assert not section.get_by_role("combobox", name="compared with").is_visible()
+    assert section.locator("svg .role-title", has_text="compared with precision 1.0").first.is_visible()
     page.emulate_media(media="screen")
 
     # What is missing is folded, with what makes it.
