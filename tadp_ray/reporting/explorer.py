@@ -21,13 +21,12 @@ from tadp_ray.reporting.charts import (
     curve_records,
     entry_curve,
     heat_maps,
-    importance_chart,
     learning_curves,
-    parallel_coordinates,
 )
 from tadp_ray.reporting.compare import Images, differences_to
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
+from tadp_ray.reporting.search_charts import importance_chart, parallel_coordinates
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.reporting.shades import quantity
 from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label

@@ -17,11 +17,10 @@ from tadp_ray.reporting.charts import (
     curve_records,
     entry_curve,
     learning_curves,
-    parallel_coordinates,
-    scaled,
 )
 from tadp_ray.reporting.explorer import compared, searched
 from tadp_ray.reporting.importance import MIN_RUNS, importance
+from tadp_ray.reporting.search_charts import parallel_coordinates, scaled
 from tadp_ray.reporting.seeds import gap_of, paired_gap
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry, build_table
