@@ -132,9 +132,9 @@ def test_pictures_of_the_world(tmp_path: Path) -> None:
 def test_the_pocket_report_holds_gate_and_pictures(tmp_path: Path, store, monkeypatch) -> None:
     # What is found is not looked at here, so that little is drawn and measured.
     monkeypatch.setattr(gate, "DRAWING_STEPS", 2)
-    scenes, texts = gate.held_out, gate.drawing_texts
+    scenes = gate.held_out
     monkeypatch.setattr(gate, "held_out", lambda size, count=32: scenes(size, count))
-    monkeypatch.setattr(gate, "drawing_texts", lambda: texts(24))
+    monkeypatch.setattr(gate, "DRAWINGS", 24)
     result = invoke("pocket", "report", tmp_path, "--json", "--log", "--tracking-uri", store.uri)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout) == json.loads((tmp_path / "report.json").read_text())

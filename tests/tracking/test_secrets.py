@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -43,7 +44,7 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     monkeypatch.setattr("sys.argv", ["tadp-ray", "picture", "--tracking-uri", ADDRESS])
     comparison = Comparison.__new__(Comparison)
     score = ImageScore("mean IoU", "{:.1f}")
-    vars(comparison).update(score=score, systems=("a", "b"), ids=("1",), scores=[[1.0], [2.0]])
+    vars(comparison).update(score=score, systems=("a", "b"), ids=("1",), scores=np.array([[1.0], [2.0]]))
     log_pictures(known, comparison, tmp_path / "out", "out", ["better.png"])
     assert "written in" in said("report", tmp_path / "report", "--experiments", tmp_path / "asked")
     assert "tadp-ray picture --tracking-uri" in (tmp_path / "report/report.md").read_text()
