@@ -55,8 +55,8 @@ class Registry(Mapping[str, E], Generic[E]):
         """
         if _plugins.state == "loaded":
             raise RuntimeError(
-                f"{self.kind} {name!r} is registered after the vocabulary was built; name its module under the entry-point "
-                f"group {GROUP}, or import it before anything else of tadp_ray"
+                f"{self.kind} {name!r} is registered after the vocabulary was built; name its module under the "
+                f"entry-point group {GROUP}"
             )
         if name in self._entries:
             raise UserError(

@@ -128,6 +128,8 @@ def test_features_at_several_timesteps_are_those_at_each(backbone: tadp_ray.Back
     several = backbone.features(scene, PROMPT, timestep=(1, 300))
     each = [backbone.features(scene, PROMPT, timestep=time) for time in (1, 300)]
     averaged = backbone.features(scene, PROMPT, timestep=(1, 300), timestep_features="averaged")
+    with pytest.raises(tadp_ray.UserError, match="timestep_features='concatenate': expected concatenated or averaged"):
+        backbone.features(scene, PROMPT, timestep=(1, 300), timestep_features="concatenate")
     for level, mean, one, other in zip(several, averaged, *each, strict=True):
         torch.testing.assert_close(level, torch.cat([one, other], 1), atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(mean, (one + other) / 2, atol=1e-4, rtol=1e-4)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -125,12 +126,16 @@ class Backbone:
 
         Raises:
             UserError: the image or the prompt is invalid, or there is no timestep, or one outside 0 to 999 or beyond the
-                model's noise schedule, or the denoiser has no such layers or maps.
+                model's noise schedule, or another combination of their features, or the denoiser has no such layers or maps.
         """
         times = [timestep] if isinstance(timestep, int) else timestep
         if not times:
             raise UserError(f"timestep={timestep!r}: there is none; name one, e.g. 1, or several")
         _check_timesteps(times)
+        if timestep_features not in get_args(TimestepFeatures):
+            raise UserError(
+                f"timestep_features={timestep_features!r}: expected {' or '.join(get_args(TimestepFeatures))}"
+            )
         passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)

@@ -188,6 +188,11 @@ def check_captions(made: object, caption: CaptionConfig, images: Collection[str]
                 f"{place}: prompt of {image_id!r} is a tuple, expected a text, which caption.encoding: {caption.encoding} reads; "
                 "make it of names with Request.join"
             )
+        if isinstance(prompt, str) and ENCODINGS[caption.encoding].of_names:
+            raise UserError(
+                f"{place}: prompt of {image_id!r} is a text, expected a tuple of names, which caption.encoding: "
+                f"{caption.encoding} reads; make it of names with Request.join"
+            )
         if made.names is not None and not is_names(made.names[image_id], list):
             raise UserError(
                 f"{place}: names of {image_id!r} are {type_named(made.names[image_id])}, expected a tuple of texts"

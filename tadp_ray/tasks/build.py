@@ -6,7 +6,7 @@ targets=...)`, with one feature map per level, largest first. A dense head uses 
 evaluation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from tadp_ray.config.model import HeadConfig
 from tadp_ray.config.schema import Recipe
+from tadp_ray.errors import UserError
 from tadp_ray.registry import HEADS, METRICS, TASKS, check_interface, check_type, implementation
 from tadp_ray.tasks.base import Accumulated, Metrics, Task
 
@@ -29,7 +30,7 @@ def task_of(recipe: Recipe) -> Task:
         made = {name: make(classes) for name, make in extra.items()}
         for name, each in made.items():
             check_interface(each, Accumulated, f"metric {name!r}")
-        return CombinedMetrics(task.metrics(classes), list(made.values()))
+        return CombinedMetrics(task.metrics(classes), made)
 
     return replace(task, main=entry.main, metrics=metrics if extra else task.metrics)
 
@@ -37,8 +38,8 @@ def task_of(recipe: Recipe) -> Task:
 class CombinedMetrics:
     """The metrics of a task together with extra metrics; per-image records are those of the task."""
 
-    def __init__(self, main: Metrics, extra: Sequence[Any]) -> None:
-        self._main, self._all = main, (main, *extra)
+    def __init__(self, main: Metrics, extra: Mapping[str, Any]) -> None:
+        self._main, self._extra, self._all = main, extra, (main, *extra.values())
 
     @property
     def images(self) -> Sequence[Any]:
@@ -56,8 +57,20 @@ class CombinedMetrics:
             metrics.reduce()
 
     def compute(self) -> dict[str, float]:
-        """Return all metrics by name."""
-        return {name: value for metrics in self._all for name, value in metrics.compute().items()}
+        """Return all metrics by name.
+
+        Raises:
+            UserError: an extra metric lacks its own value, or would replace another metric's.
+        """
+        found = dict(self._main.compute())
+        for name, metrics in self._extra.items():
+            own = metrics.compute()
+            if name not in own or own.keys() & found.keys():
+                raise UserError(
+                    f"metric {name!r}: compute returned {', '.join(map(repr, own))}; expected {name!r} alone"
+                )
+            found |= own
+        return found
 
 
 def build_head(channels: Sequence[int], strides: Sequence[int], classes: int, config: HeadConfig) -> nn.Module:

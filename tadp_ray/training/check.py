@@ -1,5 +1,7 @@
 """Checks a cell's data, captions and sizes before it is trained."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tadp_ray.backbones.families import family_of
@@ -10,11 +12,12 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.images import EIGEN_SIZE
-from tadp_ray.data.sample import Sample, annotation
+from tadp_ray.data.sample import Dataset, Sample, annotation
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 from tadp_ray.registry import TASKS, check_type
 from tadp_ray.training.setup import TrainSetup, resized
+from tadp_ray.wording import first_few, type_named
 
 
 def check_setup(setup: TrainSetup) -> None:
@@ -44,11 +47,33 @@ def check_truth(setup: TrainSetup) -> None:
         raise UserError(
             f"data set {kind!r}: sample 0 has the id {sample.id!r}; expected ids[0], {setup.train.ids[0]!r}"
         )
+    for split, opened in (("train", setup.train), ("val", setup.val)):
+        # Every file of a data set in files was opened.
+        if not isinstance(opened, FileDataset):
+            check_first(opened, setup.classes, f"data set {kind!r}: {split}")
     setup.task.metrics(setup.classes)
     if getattr(sample, truth) is None:
         raise UserError(
             f"task: {setup.recipe.task} needs {truth}, which data.kind: {kind} with these files has not "
             f"(sample {setup.train.ids[0]!r}); choose data with {truth}, or another task"
+        )
+
+
+def check_first(opened: Dataset, classes: Sequence[str], place: str) -> None:
+    """Check the classes and the first image of a split of a data set, which may be a plug-in's.
+
+    Raises:
+        UserError: it has other classes than those of the recipe's data set, or the image is none, or not of its size.
+    """
+    if tuple(opened.classes) != tuple(classes):
+        raise UserError(
+            f"{place} has the classes {first_few(opened.classes)}, and the data set {first_few(classes)}; name both alike"
+        )
+    image, size = opened[0].image, tuple(opened.sizes[0])
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (*size, 3):
+        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type_named(image)
+        raise UserError(
+            f"{place}: the image of sample 0 is {found}; expected uint8 {(*size, 3)}, as sizes[0] says (height, width)"
         )
 
 

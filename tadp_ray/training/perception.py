@@ -1,5 +1,6 @@
 """Trains the model of one cell: batches, loss, evaluation and the files that are written."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -164,7 +165,8 @@ class PerceptionTraining:
             path, kind = self.cell.folder / PER_IMAGE, self.cell.recipe.task
             write_per_image(path, self.cell.fingerprint, kind, self.setup.val.classes, images)
         value = state.latest[task.main]
-        if not state.best_step or task.better(value, state.best):
+        # Nothing is better than NaN.
+        if not state.best_step or math.isnan(state.best) or task.better(value, state.best):
             state.best, state.best_step = value, state.step
             if self.world.is_main_process and not last:
                 self.write_model(BEST, state)

@@ -1,12 +1,15 @@
 """Loss and prediction of segmentation; boxes of a resized image."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tadp_ray.config.schema import Recipe
+from tadp_ray.errors import UserError
 from tadp_ray.tasks.base import bilinear_by_products
-from tadp_ray.tasks.build import task_of
+from tadp_ray.tasks.build import CombinedMetrics, task_of
 from tadp_ray.tasks.detection.task import resize_boxes
 
 SEGMENTATION = task_of(Recipe(caption={"source": "null"}, schedule={"iterations": 1, "learning_rate": 1e-3}))
@@ -105,3 +108,10 @@ def test_resizing_by_products_is_bilinear(logits: torch.Tensor, size: tuple[int,
     torch.testing.assert_close(resized, expected)
     gradients = [torch.autograd.grad((made * weights).sum(), logits)[0] for made in (resized, expected)]
     torch.testing.assert_close(*gradients)
+
+
+@pytest.mark.parametrize("own", [{"extra": 1.0, "miou": 99.0}, {"other": 1.0}])
+def test_an_extra_metric_has_its_own_name_and_replaces_none(own: dict[str, float]) -> None:
+    made = CombinedMetrics(SEGMENTATION.metrics(["a", "b"]), {"extra": SimpleNamespace(compute=lambda: own)})
+    with pytest.raises(UserError, match="metric 'extra': compute returned .*; expected 'extra' alone"):
+        made.compute()

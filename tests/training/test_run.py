@@ -1,5 +1,6 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
+import math
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from tadp_ray.tasks.base import Task
 from tadp_ray.tasks.depth.scoring import score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
+from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
 from tadp_ray.training import run as run_module
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
@@ -387,6 +389,14 @@ def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytes
     monkeypatch.setattr(Task, "better", lambda *_: True)
     other = tiny_cell("other")
     assert train_cell(other, CPU)["best_step"] == 6 and not (other.folder / BEST).exists()
+
+
+def test_a_number_is_better_than_none(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = iter((math.nan, 20.0))
+    compute = SegmentationMetrics.compute
+    monkeypatch.setattr(SegmentationMetrics, "compute", lambda self: compute(self) | {"miou": next(values)})
+    metrics = train_cell(tiny_cell(), CPU)
+    assert (metrics["best_miou"], metrics["best_step"]) == (20.0, 6)
 
 
 def test_a_diverging_cell_says_so(tiny_cell) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,7 +40,7 @@ from tadp_ray.registry import (
     MetricEntry,
     Registry,
 )
-from tadp_ray.training.check import check_augment, check_head, check_setup
+from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -288,6 +289,12 @@ SLIPS: dict[str, tuple[Registry, str, Any, str]] = {
         with_own(annotation=lambda *_: Sample("b", NO_IMAGE)),
         "data set 'scenes': sample 0 has the id 'b'; expected ids",
     ),
+    "classes": (
+        DATASETS,
+        "scenes",
+        with_own(classes=CLASSES[::-1]),
+        "data set 'scenes': train has the classes .*; name both alike",
+    ),
     "names": (
         DATASETS,
         "scenes",
@@ -367,3 +374,15 @@ def test_what_a_context_source_makes_is_checked(monkeypatch: pytest.MonkeyPatch)
         UserError, match="context source 'learned', which reads images: load returned None without width"
     ):
         load_encoder(config.sources[0])
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((3, 32, 48), np.uint8), np.zeros((48, 32, 3), np.uint8), np.zeros((32, 48, 3)), None]
+)
+def test_the_first_image_of_a_plug_ins_data_set_is_looked_at(image: Any) -> None:
+    class Own(list):
+        classes, sizes = ("a",), ((32, 48),)
+
+    with pytest.raises(UserError, match=r"mine: the image of sample 0 is .*; expected uint8 \(32, 48, 3\), as sizes"):
+        check_first(Own([SimpleNamespace(image=image)]), ("a",), "mine")
+    check_first(Own([SimpleNamespace(image=np.zeros((32, 48, 3), np.uint8))]), ("a",), "mine")
