@@ -252,6 +252,15 @@ def file_digest(path: Path) -> str:
     return known[1]
 
 
+def code_digest(*roots: Path) -> str:
+    """Return a hash (12 hex digits) of Python files and their names, of single ones and of all below folders."""
+    parts = []
+    for root in sorted(roots):
+        files = sorted(root.rglob("*.py")) if root.is_dir() else [root]
+        parts += [(str(file.relative_to(root.parent)), file.read_bytes()) for file in files]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
+
+
 def remember_digest(path: Path, state: FileState, digest: str) -> None:
     """Put a file's sha256, known from elsewhere, into the cache of `file_digest`."""
     _digests[path] = state, digest

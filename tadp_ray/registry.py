@@ -9,12 +9,17 @@ The schema (`tadp_ray.config`) reads the registries when it is imported. So a mo
 """
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args
 
 from tadp_ray.errors import UserError
+from tadp_ray.files import code_digest
 from tadp_ray.wording import type_named
 
 GROUP = "tadp_ray.plugins"
@@ -89,6 +94,7 @@ class _Plugins:
         self.state: Literal["new", "loading", "loaded"] = "new"
         self.loading = "a module that was imported by hand"
         self.versions: dict[str, str] = {}
+        self.files: dict[str, set[Path]] = {}
 
     def load(self, reader: str) -> None:
         """Load the built-in modules and the plug-ins, before a registry is read.
@@ -129,15 +135,31 @@ class _Plugins:
             ) from error
         if entry.dist:
             self.versions[package] = entry.dist.version
+            self.files.setdefault(package, set()).update(root_of(entry.module))
 
 
 _plugins = _Plugins()
+
+
+def root_of(module: str) -> list[Path]:
+    """Return the folder of the outermost regular package around an imported module, or the module's own file."""
+    names = accumulate(module.split("."), lambda outer, name: f"{outer}.{name}")
+    # A namespace package has no file, since several distributions share it.
+    files = filter(None, (getattr(sys.modules.get(name), "__file__", None) for name in names))
+    return [path.parent if path.name == "__init__.py" else path for path in map(Path, files)][:1]
 
 
 def plugin_versions() -> dict[str, str]:
     """Return the version of every plug-in package by the package's name."""
     _plugins.load("plug-in")
     return dict(_plugins.versions)
+
+
+@cache
+def plugin_code() -> dict[str, str]:
+    """Return a hash of the Python files of every plug-in package by the package's name."""
+    _plugins.load("plug-in")
+    return {package: code_digest(*files) for package, files in _plugins.files.items()}
 
 
 def implementation(reference: Any) -> Any:

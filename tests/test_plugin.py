@@ -1,6 +1,7 @@
 """A package outside (docs/plugin) adds one of each kind, and cells are trained with them; what registers wrongly is refused."""
 
 import csv
+import importlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tadp_ray.layout import PER_IMAGE
-from tadp_ray.registry import BUILT_IN
+from tadp_ray.registry import BUILT_IN, root_of
 from tadp_ray.tasks.per_image import read_per_image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,7 +99,7 @@ from tadp_ray.training.run import train_cell
 cell = plan_one(Path(sys.argv[1]), [], 0).cells[0]
 metrics = train_cell(cell, torch.device("cpu"))
 facts = {"folder": str(cell.folder), "fingerprint": cell.fingerprint, "ground_truth": cell.uses_ground_truth}
-print(json.dumps({**facts, "metrics": metrics, "version": provenance()["tadp.version.tadp-more"]}))
+print(json.dumps({**facts, "metrics": metrics, "provenance": provenance()}))
 """
 
 
@@ -121,7 +122,7 @@ def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run,
         context for file in tmp_path.glob("runs/contexts/**/*.safetensors") for context in load_file(file).values()
     ]
     assert contexts and all(context.any(-1).sum() == 3 and context[:3].any(-1).all() for context in contexts)
-    assert facts["ground_truth"] and facts["version"] == "1.0"
+    assert facts["ground_truth"] and facts["provenance"]["tadp.version.tadp-more"] == "1.0"
     images = read_per_image(Path(facts["folder"]) / PER_IMAGE, facts["fingerprint"])
     assert all(image["prompt"] and " " not in image["prompt"] for image in images.images)
     truth, right, union = (images.areas(name).sum(0) for name in ("truth", "intersection", "union"))
@@ -223,6 +224,18 @@ def test_a_source_that_leaves_images_out_trains_nothing(how: list[str], run: Run
     assert not (tmp_path / "runs/cells").exists()
 
 
+def test_edited_code_of_the_same_version_is_other_code(run: Run, installed: Path, tmp_path: Path) -> None:
+    code = "import json; from tadp_ray.training.provenance import code_of, provenance; print(json.dumps(code_of(provenance())))"
+    before = json.loads(run("-c", code).stdout)
+    # Stands before the installed one on the path; its metadata are the same.
+    shutil.copytree(installed / "tadp_more", tmp_path / "tadp_more")
+    assert json.loads(run("-c", code).stdout) == before, "a copy elsewhere is the same code"
+    with (tmp_path / "tadp_more/normals/head.py").open("a") as file:
+        file.write("# edited\n")
+    after = json.loads(run("-c", code).stdout)
+    assert {name for name in after if after[name] != before[name]} == {"code.tadp-more"}
+
+
 @pytest.mark.parametrize(
     ("words", "shown"),
     [
@@ -250,3 +263,18 @@ def test_a_module_that_registers_may_be_imported_first(module: str) -> None:
     code = f"import {module}; from tadp_ray.config.schema import Recipe; from tadp_ray.registry import HEADS; print(*HEADS)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert sorted(done.stdout.split()) == ["faster_rcnn", "semantic_fpn", "smp_fpn", "vpd_depth"]
+
+
+def test_the_code_of_a_plug_in_is_its_outermost_regular_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other distributions share a namespace package."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "shared_by_many/mine/inner").mkdir(parents=True)
+    (tmp_path / "shared_by_many/mine/__init__.py").touch()
+    (tmp_path / "shared_by_many/mine/inner/__init__.py").touch()
+    (tmp_path / "one_file.py").touch()
+    for module in ("shared_by_many.mine.inner", "one_file"):
+        importlib.import_module(module)
+    assert root_of("shared_by_many.mine.inner") == [tmp_path / "shared_by_many/mine"]
+    assert root_of("one_file") == [tmp_path / "one_file.py"]

@@ -20,7 +20,7 @@ from tadp_ray.data.files import Layout, Measured, measure
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, file_digest, file_state, read_text, remember_digest, sha256_file, write_text
 from tadp_ray.layout import DATA
-from tadp_ray.registry import plugin_versions
+from tadp_ray.registry import plugin_code
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ def index_key(layout: Layout) -> str:
     code = sorted({*Path(__file__).parent.glob("*.py"), *(Path(file) for file in modules if file)})
     hashes = [file_digest(file) for file in code]
     rules = repr((layout.rules, layout.crowds))
-    return sha256_of([sorted(folders), layout.classes, rules, hashes, dict(plugin_versions())])
+    return sha256_of([sorted(folders), layout.classes, rules, hashes, plugin_code()])
 
 
 def without_inode(state: FileState) -> Seen:

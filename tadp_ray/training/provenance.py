@@ -1,6 +1,5 @@
 """The code, libraries and hardware of a training."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -10,7 +9,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tadp_ray.registry import plugin_versions
+from tadp_ray.files import code_digest
+from tadp_ray.registry import plugin_code, plugin_versions
 
 PACKAGES = {
     "tadp_ray": "tadp-ray",
@@ -43,12 +43,13 @@ THEN = ", then "
 
 @cache
 def provenance() -> dict[str, str]:
-    """Return tags of this process: `tadp.commit`, `tadp.code`, `tadp.version.*` and `tadp.hardware.*`.
+    """Return tags of this process: `tadp.commit`, `tadp.code`, `tadp.code.PLUGIN`, `tadp.version.*` and `tadp.hardware.*`.
 
     A tag with an unknown value (no git, no NVIDIA driver) is omitted. The host's name is omitted for privacy.
     """
     tags = {f"tadp.version.{name}": found for name, package in PACKAGES.items() if (found := installed(package))}
     tags |= {f"tadp.version.{name}": found for name, found in plugin_versions().items()}
+    tags |= {f"tadp.code.{name}": found for name, found in plugin_code().items()}
     tags |= {"tadp.version.python": platform.python_version(), "tadp.code": contents()}
     tags |= {f"tadp.hardware.{name}": fact for name, fact in hardware().items()}
     if commit := git_commit() or os.environ.get(IMAGE_COMMIT):
@@ -58,7 +59,7 @@ def provenance() -> dict[str, str]:
 
 
 def code_of(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags that can change results and are not in a fingerprint: the package's code and the libraries' versions.
+    """Return the tags that can change results and are not in a fingerprint: code of this package and of plug-ins, and versions.
 
     The code is a hash of the source files, not the commit: a commit that changes only documentation does not change it, and
     uncommitted changes do.
@@ -67,7 +68,8 @@ def code_of(tags: Mapping[str, str]) -> dict[str, str]:
     """
     versions = {key.removeprefix("tadp.version."): tag for key, tag in tags.items() if key.startswith("tadp.version.")}
     named = {name: version.partition("+")[0] for name, version in versions.items() if name not in IRRELEVANT}
-    return {"code": tags["tadp.code"], **named} if "tadp.code" in tags else named
+    code = {key.removeprefix("tadp."): tag for key, tag in tags.items() if f"{key}.".startswith("tadp.code.")}
+    return {**code, **named}
 
 
 def merged(first: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]:
@@ -81,9 +83,7 @@ def merged(first: Mapping[str, str], later: Mapping[str, str]) -> dict[str, str]
 
 def contents() -> str:
     """Return a hash of this package's source files and their names."""
-    root = Path(__file__).parents[1]
-    files = [(str(file.relative_to(root)), file.read_bytes()) for file in sorted(root.rglob("*.py"))]
-    return hashlib.sha256(repr(files).encode()).hexdigest()[:12]
+    return code_digest(Path(__file__).parents[1])
 
 
 def installed(package: str) -> str | None:
