@@ -178,6 +178,8 @@ def test_a_backbone_tells_its_sizes(backbone: tadp_ray.Backbone, scene) -> None:
     features = backbone.features(scene.image, "", maps="none")
     assert tuple(level.shape[1] for level in features) == backbone.channels
     assert tuple(64 // level.shape[2] for level in features) == backbone.strides
+    (one,) = backbone.features(scene.image, "", maps="none", layers="up0.2")
+    assert torch.equal(one, features[0])
     context = backbone.encode_prompt(["", PROMPT])
     assert tuple(context.shape) == (2, backbone.context_length, backbone.context_width)
     assert not any(level.requires_grad for level in features) and backbone.device == CPU
@@ -682,14 +684,21 @@ def test_what_a_family_does_not_have_is_refused(tiny_pixart_folder: Path, backbo
     pixart = tadp_ray.load_backbone(str(tiny_pixart_folder), backbone="pixart")
     for keys, said in (
         ({"maps": "cross+self"}, r"maps='cross\+self': PixArt's maps are"),
-        ({"map_layers": "decoder"}, "map_layers='decoder': PixArt's maps are"),
-        ({"layers": ("block9",)}, "model.layers='block9': this transformer has no such block"),
+        ({"map_layers": "decoder"}, r"map_layers=\('decoder',\): PixArt's maps are"),
+        ({"layers": ("block9",)}, "^layers='block9': this transformer has no such block"),
+        ({"layers": "decoder"}, "^layers='decoder': this transformer has no such block"),
         ({"timestep": []}, r"timestep=\[\]: there is none; name one"),
     ):
         with pytest.raises(UserError, match=said):
             pixart.features(latents, "ox", **keys)
-    with pytest.raises(UserError, match=r"timestep=\(\): there is none; name one"):
-        backbone.features(latents, PROMPT, timestep=())
+    for keys, said in (
+        ({"timestep": ()}, r"timestep=\(\): there is none; name one"),
+        ({"layers": "spread"}, "^layers='spread': this U-Net has no such layer"),
+        ({"map_layers": "up9.1"}, "^map_layers='up9.1': this U-Net has no such layer; did you mean 'up3.1'"),
+        ({"maps": "all"}, "^maps='all': expected none or cross or cross.self"),
+    ):
+        with pytest.raises(UserError, match=said):
+            backbone.features(latents, PROMPT, **keys)
     with pytest.raises(UserError, match="backbone='pixar': .* did you mean 'pixart'"):
         tadp_ray.load_backbone(backbone="pixar")
     with pytest.raises(UserError, match="a learned token is of one text encoder"):

@@ -120,8 +120,8 @@ class Backbone:
                 over them; 0: no noise is added.
             seed: of the noise.
             maps: "none", "cross", or of a U-Net "cross+self", which adds a channel for every pixel of the level.
-            layers: layers to read, as `model.layers`: of a U-Net "decoder" (the default), "encoder", "encoder+decoder", or names,
-                down0.0 to up0.2; of PixArt "spread" (the default), or names, block0 to block27.
+            layers: layers to read, as `model.layers`: of a U-Net "decoder" (the default), "encoder", "encoder+decoder", or one or
+                several names, down0.0 to up0.2; of PixArt "spread" (the default), or names, block0 to block27.
             map_layers: layers of a U-Net whose attention maps are averaged, as `model.map_layers`.
 
         Raises:
@@ -132,10 +132,9 @@ class Backbone:
         if not times:
             raise UserError(f"timestep={timestep!r}: there is none; name one, e.g. 1, or several")
         _check_timesteps(times)
-        if timestep_features not in get_args(TimestepFeatures):
-            raise UserError(
-                f"timestep_features={timestep_features!r}: expected {' or '.join(get_args(TimestepFeatures))}"
-            )
+        for name, value, choices in (("timestep_features", timestep_features, TimestepFeatures), ("maps", maps, Maps)):
+            if value not in get_args(choices):
+                raise UserError(f"{name}={value!r}: expected {' or '.join(get_args(choices))}")
         passes = make_passes(self.diffusion, times, timestep_features, noise_samples, "timestep")
         latents = image.to(self.device) if isinstance(image, Tensor) else self.encode_image(image)
         context = prompt.to(self.device) if isinstance(prompt, Tensor) else self.encode_prompt(prompt)
@@ -145,8 +144,14 @@ class Backbone:
             )
         shape = (len(latents), noise_samples, *latents.shape[1:])
         noise = torch.randn(shape, generator=generator(seed)).to(self.device) if noise_samples else None
-        read = partial(self.diffusion.features, maps=maps, layers=layers, map_layers=map_layers)
-        return passes(read, latents, context.expand(len(latents), -1, -1), noise)
+        chosen, averaged = self._named(layers), self._named(map_layers)
+        read = partial(self.diffusion.features, maps=maps, layers=chosen, map_layers=averaged)
+        with said_as({"model.layers=": "layers=", "model.map_layers=": "map_layers="}):
+            return passes(read, latents, context.expand(len(latents), -1, -1), noise)
+
+    def _named(self, layers: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        """Return the name of a single layer as a tuple."""
+        return (layers,) if isinstance(layers, str) and layers not in self.diffusion.layer_choices else layers
 
     def attention_maps(
         self, image: AnyPicture, prompt: str, words: Sequence[str] | None = None, *, timestep: int = 1

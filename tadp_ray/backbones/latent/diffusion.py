@@ -43,6 +43,8 @@ class LatentDiffusion:
     """Subfolders of its diffusers folder."""
     pooled_rows: ClassVar[int] = 0
     """Rows of a context that are no tokens but a vector of the whole text."""
+    layer_choices: ClassVar[tuple[str, ...]] = ()
+    """The choices of `model.layers` that are not names of layers."""
 
     @property
     def denoiser(self) -> Any:

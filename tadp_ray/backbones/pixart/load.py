@@ -47,6 +47,7 @@ class PixArt(LatentDiffusion):
     weights: str = ""
     learned_token: str = ""
     parts: ClassVar[tuple[str, ...]] = PARTS_PIXART
+    layer_choices: ClassVar[tuple[str, ...]] = ("spread",)
 
     @property
     def denoiser(self) -> PixArtTransformer2DModel:

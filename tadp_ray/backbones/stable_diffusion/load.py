@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self, get_args
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -26,7 +26,7 @@ from tadp_ray.backbones.latent.load import (
 )
 from tadp_ray.backbones.latent.weights import LAYOUT, locate
 from tadp_ray.backbones.stable_diffusion.attention import read_layers, text_alone
-from tadp_ray.backbones.stable_diffusion.config import Layers
+from tadp_ray.backbones.stable_diffusion.config import Half, Layers
 from tadp_ray.backbones.stable_diffusion.features import feature_channels, unet_features
 from tadp_ray.backbones.stable_diffusion.layers import choose
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
@@ -50,6 +50,7 @@ class Diffusion(LatentDiffusion):
     """A token that was added to the tokenizer and the text encoder. Empty: none."""
     weights: str = ""
     """Where they are from, as for `locate`. Empty: an architecture without files."""
+    layer_choices: ClassVar[tuple[str, ...]] = get_args(Half)
 
     @property
     def strides(self) -> tuple[int, ...]:
