@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -18,18 +18,17 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import lower_is_better, main_metric
 from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
-from tadp_ray.files import write_text
-from tadp_ray.layout import CELLS, MODEL, RAY, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import CELLS, MODEL, RAY
 from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
 from tadp_ray.sweep.cluster import cell_need, cell_slots, cluster, grow, warn_without_room
-from tadp_ray.sweep.logs import worker_log
+from tadp_ray.sweep.failing import Crashes, note_failures, reported_failures
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
-from tadp_ray.sweep.remote import archived, mirror, on_node, pull
+from tadp_ray.sweep.remote import archived, mirror, pull
 from tadp_ray.sweep.running import announced
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.sweep.storage import locked_storage
@@ -42,9 +41,8 @@ from tadp_ray.tracking.sqlite import sqlite_file
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import end_parent, parent, record_plan, show_table
 from tadp_ray.tracking.view import keep_views
-from tadp_ray.training.journal import check_journal, failure, final_metrics, read_journal
+from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.provenance import code_of, provenance
-from tadp_ray.training.reporter import Journal
 from tadp_ray.wording import pluralized
 
 log = logging.getLogger(__name__)
@@ -187,8 +185,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
             kill_hung_processes(todo),
         ):
             results = tuner(plan, todo, at_once, crashes).fit()
-        failed = failures(results, todo)
-        note_failures([own for own in failed if own[0].fingerprint not in crashes.recorded])
+        failed = reported_failures(results)
+        note_failures(failed)
     finally:
         unsent = sender.close(timeout=60)
     if unsent:
@@ -197,93 +195,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
             f"they are kept in {plan.storage / CELLS}: fix "
             "the cause and run this again, which sends them and trains nothing twice"
         )
-    return not failed
-
-
-FailedCell = tuple[Cell, str, str | None, str]
-"""(cell, error, traceback, id of the command)."""
-
-
-def failures(results: Iterable[tune.Result], todo: Sequence[Cell]) -> list[FailedCell]:
-    """Return the cells, of those to train, without a result.
-
-    Traceback None: a user's error of one of several workers; empty: what the cell's journal says.
-    """
-    failed, started = [], [result for result in results if result.config]
-    for result in started:
-        reported = result.metrics or {}
-        trace = str(result.error) if result.error else reported.get("trace", "")
-        crash = trace.strip().splitlines()[-1] if result.error else None
-        for cell in result.config["cells"]:
-            error = reported.get("errors", {}).get(cell.fingerprint, crash)
-            if error and final_metrics(cell.folder, cell.fingerprint) is None:
-                failed.append((cell, error, trace, result.config["command"]))
-    # Of a worker that never started, Ray does not say which cells it was to train.
-    if crashes := [str(result.error) for result in results if result.error and not result.config]:
-        known = {cell.fingerprint for result in started for cell in result.config["cells"]}
-        unknown = [cell for cell in todo if cell.fingerprint not in known]
-        failed += [(cell, crashes[0].strip().splitlines()[-1], crashes[0], "") for cell in unknown]
-    return failed
-
-
-def note_failures(failed: Sequence[FailedCell]) -> None:
-    """Record failures, each of which is told even if it cannot be recorded."""
-    for cell, error, trace, command in failed:
-        try:
-            note_failure(cell, error, trace, command)
-        except (UserError, OSError) as reason:
-            log.error("%s failed: %s; this could not be recorded: %s", cell.name, error, reason)
-
-
-def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> None:
-    """Record the failure of a cell that a bug or a crash has ended, and log where its traceback is.
-
-    A user's error is in the journal already, unless it is of another worker than the one that writes: what that one has recorded,
-    if anything, is that it lost the other. A process that was killed or ran out of memory wrote nothing, so Ray's report replaces
-    the traceback. What an earlier command has recorded does not count.
-    """
-    began = any(record.get("command") == command for record in read_journal(cell.folder))
-    recorded = failure(cell.folder) if began else None
-    if recorded and recorded.traceback is None:
-        return
-    output = worker_log(cell.folder)
-    with on_node(cell) as here:
-        if output:
-            write_text(here.folder / WORKER_LOG, output)
-        if trace is not None and recorded and (here.folder / TRACEBACK).is_file():
-            error, trace = recorded.error, (here.folder / TRACEBACK).read_text(encoding="utf-8")
-        # An error from before the journal was opened has no traceback.
-        trace = trace or None
-        with Journal(here.folder, cell.fingerprint) as journal:
-            journal.fail(error, trace)
-    pull(cell.recipe.compute.address, [cell])
-    where = "" if trace is None else f"; the whole traceback: {cell.folder / TRACEBACK}"
-    log.error("%s failed: %s%s", cell.name, error, where)
-
-
-class Crashes(tune.Callback):
-    """Logs in one line that a process died and its cells are resumed, and records at once that it died for good.
-
-    Ray Tune would print its own traceback, and tell of failures when all cells have ended.
-    """
-
-    def __init__(self) -> None:
-        self.recorded: set[str] = set()
-        """The fingerprints of cells whose process died for good."""
-
-    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Called when Ray Tune does not restart a trial."""
-        trace = str(trial.get_error() or "its process died")
-        lost = [cell for cell in trial.config["cells"] if final_metrics(cell.folder, cell.fingerprint) is None]
-        note_failures([(cell, trace.strip().splitlines()[-1], trace, trial.config["command"]) for cell in lost])
-        self.recorded |= {cell.fingerprint for cell in lost}
-
-    def on_trial_recover(self, iteration: int, trials: list[Trial], trial: Trial, **info: object) -> None:
-        """Called when Ray Tune restarts a trial."""
-        cells = trial.config["cells"]
-        recorded = failure(cells[0].folder)
-        reason = f"a training failed ({recorded.error})" if recorded else "a training process died"
-        log.warning("%s; resuming from its last checkpoint: %s", reason, " and ".join(cell.name for cell in cells))
+    return not failed and not crashes.recorded
 
 
 class EarlyStops(tune.Callback):
@@ -312,7 +224,8 @@ def tuner(plan: Plan, todo: Sequence[Cell], at_once: int, crashes: Crashes) -> t
         "RAY_AIR_NEW_OUTPUT": "0",
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a trial's last report holds errors, not the metric
     }
-    logging.getLogger("ray.tune.execution.tune_controller").setLevel(logging.CRITICAL)
+    for name in ("ray.tune.execution.tune_controller", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     compute = plan.recipe.compute
     return tune.Tuner(
         tune.with_resources(worker.trial, worker.resources(todo[0])),

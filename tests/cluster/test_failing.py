@@ -49,6 +49,18 @@ class Finder(MetaPathFinder):
 
 sys.meta_path.insert(0, Finder())
 """
+NO_START = """\
+import sys
+
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name == "tadp_ray.sweep.worker" and sys.argv[0].endswith("default_worker.py"):
+            raise ImportError("a package is broken")
+
+
+sys.meta_path.insert(0, Finder)
+"""
 
 
 @pytest.mark.parametrize(("workers", "restarts", "rates"), [(0, 1, (1e-3, 1.0)), (1, 0, (1e-3,))])
@@ -109,6 +121,17 @@ def test_a_cell_that_dies_too_often_says_so(sweep, training) -> None:
     for worker in training(driver):
         worker.kill()
     code, said = hit.end()
-    assert code == 1 and "precision=1.0 recall=1.0 seed=0 failed: " in said, said
+    assert code == 1 and "precision=1.0 recall=1.0 seed=0 failed: its process died, often because memory" in said, said
     code, said = hit.run_here()
     assert code == 0, said
+
+
+def test_workers_that_cannot_start_are_told(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray says of them neither settings nor metrics."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/sitecustomize.py").write_text(NO_START)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)
+    hit = sweep("unstarted", "--set", "compute.max_failures=0", only=["caption.precision=1.0", "caption.recall=1.0"])
+    hit.start()
+    code, said = hit.end()
+    assert code == 1 and "precision=1.0 recall=1.0 seed=0 failed: ImportError: a package is broken" in said, said

@@ -12,7 +12,7 @@ from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import search
 from tadp_ray.sweep.cell_state import CellState
-from tadp_ray.sweep.engine import early_stopping, failures
+from tadp_ray.sweep.engine import early_stopping
 from tadp_ray.sweep.search import check_out, plan_search, write_best
 from tadp_ray.sweep.states import cell_report
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
@@ -124,12 +124,3 @@ def test_a_resumed_search_compares_with_what_it_had_trained(experiment: Path, tm
     assert decision(resumed, 6, 1.0) == "CONTINUE"
     assert [decision(worse, 2, 24.0), decision(better, 2, 26.0)] == ["STOP", "CONTINUE"]
     assert decision(better, 4, 39.0) == "STOP"
-
-
-def test_cells_of_a_worker_that_never_started_have_failed(make_cell) -> None:
-    """Ray gives such a result neither settings nor metrics."""
-    trained, lost = make_cell(0.5, 0.5), make_cell(1.0, 0.5)
-    done = SimpleNamespace(config={"cells": [trained], "command": "c"}, metrics={"errors": {}}, error=None)
-    dead = SimpleNamespace(config=None, metrics=None, error=RuntimeError("died\nImportError: click"))
-    assert failures([done, dead], [trained, lost]) == [(lost, "ImportError: click", "died\nImportError: click", "")]
-    assert failures([done], [trained, lost]) == []

@@ -16,13 +16,12 @@ from ray import cloudpickle
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.errors import UserError
-from tadp_ray.layout import TRACEBACK
 from tadp_ray.sweep import engine, worker
+from tadp_ray.sweep.failing import Crashes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.worker import reason_of, skip_reason, train_worker
 from tadp_ray.training import run
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import Failure, failure
 
 
 def test_records_are_known_by_their_command_and_not_by_clocks(make_cell: Callable[..., Cell], journals) -> None:
@@ -70,7 +69,7 @@ def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
     plan = Plan("prec_recall", "", "pocket", "", tuple(cells), tuple(cells))
     kept: dict[str, Any] = {}
     monkeypatch.setattr(engine.tune, "Tuner", lambda _, **settings: kept.update(settings))
-    engine.tuner(plan, cells, at_once=2, crashes=engine.Crashes())
+    engine.tuner(plan, cells, at_once=2, crashes=Crashes())
     assert [batch[0] for batch in kept["param_space"]["cells"]["grid_search"]] == cells
     assert all(batch[0] is cell for batch, cell in zip(kept["param_space"]["cells"]["grid_search"], cells, strict=True))
     for cell in cells:
@@ -108,66 +107,3 @@ def test_of_several_workers_the_one_is_quoted_that_the_user_can_help() -> None:
     assert reason_of(both) == (str(mine), None)
     alone = ray.train.WorkerGroupError("[Rank 0]\nRuntimeError: lost", {0: lost})
     assert reason_of(alone) == ("RuntimeError: lost", str(alone))
-
-
-@pytest.mark.parametrize("recorded", [False, True])
-def test_a_user_s_error_of_another_worker_is_no_bug_of_the_one_that_writes(make_cell, journals, recorded: bool) -> None:
-    """That one has perhaps recorded that it lost the other."""
-    cell = make_cell()
-    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="mine")
-    if recorded:
-        journals.write(cell, type="failed", error="Connection closed by peer", traceback=TRACEBACK)
-        (cell.folder / TRACEBACK).write_text("RuntimeError: Connection closed by peer")
-    engine.note_failure(cell, "disk full", None, "mine")
-    assert failure(cell.folder) == Failure("disk full", None) and not (cell.folder / TRACEBACK).exists()
-
-
-@pytest.mark.parametrize(
-    ("error", "trace", "found"),
-    [
-        ("OutOfMemoryError: killed", "Traceback\nOutOfMemoryError: killed", ("OutOfMemoryError: killed", True)),
-        # A user's error from before the journal was opened.
-        ("another process is using this folder", "", ("another process is using this folder", False)),
-    ],
-)
-def test_what_an_earlier_command_recorded_hides_no_new_reason(
-    make_cell, journals, error: str, trace: str, found: tuple[str, bool]
-) -> None:
-    cell = make_cell()
-    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="earlier")
-    journals.write(cell, type="failed", error="disk full")
-    engine.note_failure(cell, error, trace, "mine")
-    told = failure(cell.folder)
-    assert told is not None and (told.error, told.traceback is not None) == found
-    assert (cell.folder / TRACEBACK).exists() == found[1]
-    journals.write(cell, type="started", fingerprint=cell.fingerprint, command="mine")
-    journals.write(cell, type="failed", error="disk full")
-    engine.note_failure(cell, error, trace, "mine")
-    assert failure(cell.folder) == Failure("disk full", None)
-
-
-def test_a_failure_that_cannot_be_recorded_leaves_the_others_told(
-    make_cell, journals, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    cells, noted = [make_cell(seed=seed) for seed in range(3)], []
-
-    def note(cell: Cell, *_: object) -> None:
-        if cell is cells[0]:
-            raise UserError("another process is using this folder")
-        noted.append(cell)
-
-    monkeypatch.setattr(engine, "note_failure", note)
-    engine.note_failures([(cell, "died", "", "mine") for cell in cells])
-    assert noted == cells[1:]
-    assert "failed: died; this could not be recorded: another process is using this folder" in caplog.text
-
-
-def test_a_process_that_died_for_good_is_recorded_at_once(make_cell) -> None:
-    """And not only when all other cells have ended."""
-    cell, crashes = make_cell(), engine.Crashes()
-    trial = SimpleNamespace(
-        config={"cells": [cell], "command": "mine"}, get_error=lambda: "lost\nActorDiedError: killed"
-    )
-    crashes.on_trial_error(1, [], trial)
-    told = failure(cell.folder)
-    assert told is not None and told.error == "ActorDiedError: killed" and crashes.recorded == {cell.fingerprint}
