@@ -19,11 +19,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
-from tadp_ray.layout import ALIVE
+from tadp_ray.layout import ALIVE, CELLS
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry
 from tadp_ray.sweep.interruption import interrupted_if
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.process import process_identity
+from tadp_ray.training.journal import final_metrics
 
 log = logging.getLogger(__name__)
 
@@ -102,13 +103,13 @@ def heartbeat(cell: Cell) -> Iterator[None]:
 def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
     """Kill training processes without heartbeats during the block, so that Ray restarts them."""
     address = cells[0].recipe.compute.address
-    remote = Remote(address) if address else None
+    remote, watched = Remote(address) if address else None, list(cells)
     last: dict[Path, tuple[bytes, int]] = {}
     """By cell: the last heartbeat, and how many checks have found it unchanged. Checks are counted, since this machine may have
     been suspended and the clocks of nodes differ."""
 
     def check() -> None:
-        for cell, beat in zip(cells, heartbeats(cells, remote), strict=True):
+        for cell, beat in zip(watched, heartbeats(watched, remote), strict=True):
             if beat is None:
                 last.pop(cell.folder, None)
                 continue
@@ -117,6 +118,10 @@ def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
             if last[cell.folder][1] * PERIOD > TIMEOUT:
                 last[cell.folder] = beat, 0
                 kill_process(beat)
+        # A process may hang between the end of a training and that of its heartbeat.
+        watched[:] = [
+            cell for cell in watched if cell.folder in last or final_metrics(cell.folder, cell.fingerprint) is None
+        ]
 
     with run_periodically(PERIOD, check, (RayError, ValueError, *REMOTE_ERRORS)):
         yield
@@ -158,9 +163,11 @@ def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[bytes | Non
     """Return the cells' last heartbeats; None for cells that are not being trained."""
     if remote is None:
         return [read_beat((cell.folder / ALIVE).read_bytes) for cell in cells]
-    paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells]
-    sizes = remote.sizes(paths)
-    return [read_beat(partial(remote.read, path)) if size else None for path, size in zip(paths, sizes, strict=True)]
+    begun = remote.folders(CELLS)
+    paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells if cell.folder.name in begun]
+    sizes = dict(zip(paths, remote.sizes(paths), strict=True))
+    beats = {path: read_beat(partial(remote.read, path)) for path, size in sizes.items() if size}
+    return [beats.get(f"{remote_path(cell.folder)}/{ALIVE}") for cell in cells]
 
 
 def read_beat(read: Callable[[], bytes]) -> bytes | None:

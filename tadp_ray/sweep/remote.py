@@ -16,7 +16,18 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
-from tadp_ray.layout import ALIVE, BEST, CHECKPOINT, JOURNAL, LOCK, NUMBERED_CHECKPOINT, STOPPED, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import (
+    ALIVE,
+    BEST,
+    CELLS,
+    CHECKPOINT,
+    JOURNAL,
+    LOCK,
+    NUMBERED_CHECKPOINT,
+    STOPPED,
+    TRACEBACK,
+    WORKER_LOG,
+)
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry, unusable
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
@@ -177,9 +188,14 @@ def mirror(address: str | None, cells: Sequence[Cell]) -> Iterator[None]:
     if address is None:
         yield
         return
-    remote = Remote(address)
+    remote, followed = Remote(address), list(cells)
+
+    def follow() -> None:
+        pull_cells(remote, followed)
+        followed[:] = [cell for cell in followed if final_metrics(cell.folder, cell.fingerprint) is None]
+
     try:
-        with run_periodically(PERIOD, lambda: pull_cells(remote, cells), (UserError,)):
+        with run_periodically(PERIOD, follow, (UserError,)):
             yield
     finally:
         pull_cells(remote, cells)
@@ -231,8 +247,9 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
     Raises:
         UserError: the address cannot be read.
     """
-    folders = [cell.folder for cell in cells]
     try:
+        begun = remote.folders(CELLS)
+        folders = [cell.folder for cell in cells if cell.folder.name in begun]
         sizes = remote.sizes([f"{remote_path(folder)}/{JOURNAL}" for folder in folders])
         for folder, size in zip(folders, sizes, strict=True):
             journal = folder / JOURNAL

@@ -167,6 +167,29 @@ def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch
     assert [record["type"] for record in read_journal(cell.folder)] == ["started", "failed"]
 
 
+@pytest.mark.slow
+def test_cells_that_wait_or_are_finished_cost_no_requests(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch, wait_for
+) -> None:
+    """But for lists of all folders."""
+    waiting = [cell.with_seed(seed) for seed in range(1, 4)]
+    asked, sizes = list[str](), Remote.sizes
+    monkeypatch.setattr(Remote, "sizes", lambda self, names: asked.extend(names) or sizes(self, names))
+    monkeypatch.setattr(remote_module, "PERIOD", 0.05)
+    monkeypatch.setattr(alive, "PERIOD", 0.05)
+    with mirror(cell.recipe.compute.address, [cell, *waiting]), alive.kill_hung_processes([cell, *waiting]):
+        node("node")
+        with on_node(cell) as here:
+            with Journal(here.folder, cell.fingerprint) as record:
+                record.finish(1, {"miou": 1.0})
+        wait_for(lambda: final_metrics(cell.folder, cell.fingerprint))
+        assert {*asked} <= {f"cells/{cell.folder.name}/{name}" for name in (JOURNAL, alive.ALIVE)}
+        time.sleep(0.5)
+        asked.clear()
+        time.sleep(0.5)
+        assert not asked
+
+
 def test_an_address_that_is_none_is_told() -> None:
     with pytest.raises(
         UserError, match="compute.storage nowhere://x: Unrecognized .*name a folder, an address of pyarrow's"
