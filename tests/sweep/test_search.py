@@ -10,7 +10,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
-from tadp_ray.sweep import search
+from tadp_ray.sweep import engine, search
 from tadp_ray.sweep.cell_state import CellState
 from tadp_ray.sweep.engine import early_stopping
 from tadp_ray.sweep.search import check_out, plan_search, write_best
@@ -22,26 +22,30 @@ SEARCH = "space: {schedule.learning_rate: {low: 1e-5, high: 1e-2}}\ncandidates: 
 
 
 @pytest.mark.parametrize(
-    ("change", "extends"),
+    ("change", "extends", "metric"),
     [
-        ("caption.recall=0.75", True),
+        ("caption.recall=0.75", True, "miou"),
+        ("caption.recall=0.75", True, "rmse"),
         # A group that an override replaces starts at the defaults, and not at the recipe's.
-        ("caption={source: oracle}", False),
-        ("caption={source: 'null'}", False),
+        ("caption={source: oracle}", False, "miou"),
+        ("caption={source: 'null'}", False, "miou"),
     ],
 )
 def test_the_written_recipe_is_the_best_candidate(
-    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, extends: bool
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, extends: bool, metric: str
 ) -> None:
     recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "found/best.yaml"
     recipe.write_text(recipe.read_text().replace("{source: oracle}", "{source: oracle, precision: 0.5, recall: 0.5}"))
     file.write_text(SEARCH)
     plan = plan_search(recipe, file, [change], 0)
+    worse = 1.0 if metric == "rmse" else -1.0
     rows = {
-        cell.fingerprint: SimpleNamespace(metrics={"miou": 9.0 - i}, run_id="r") for i, cell in enumerate(plan.cells)
+        cell.fingerprint: SimpleNamespace(metrics={metric: 9.0 + worse * i}, run_id="r")
+        for i, cell in enumerate(plan.cells)
     }
     monkeypatch.setattr(search, "finished", lambda store, fingerprints: rows)
-    assert "miou 9 on val" in write_best(plan, None, recipe, [change], out)
+    monkeypatch.setattr(search, "main_metric", lambda task: metric)
+    assert f"{metric} 9 on val" in write_best(plan, None, recipe, [change], out)
     found, best = load_recipe(out), plan.cells[0].recipe
     assert found.caption == best.caption and found.schedule == best.schedule
     assert ("extends: " in out.read_text()) is extends
@@ -57,6 +61,13 @@ def test_a_grace_period_ends_within_the_training(experiment: Path, tmp_path: Pat
     ):
         plan_search(recipe, file, ["schedule.iterations=8"], 0)
     plan_search(recipe, file, ["schedule.iterations=9"], 0)
+
+
+def test_a_search_never_scores_on_test(experiment: Path, tmp_path: Path) -> None:
+    file = tmp_path / "search.yaml"
+    file.write_text(SEARCH)
+    plan = plan_search(experiment.parent / "recipe.yaml", file, ["data.eval_split=test"], 0)
+    assert {cell.recipe.data.eval_split for cell in plan.cells} == {"val"}
 
 
 def test_a_recipe_is_not_overwritten_by_one_that_extends_it(tmp_path: Path) -> None:
@@ -102,7 +113,13 @@ def test_a_candidate_is_stopped_until_it_is_started_again(make_cell) -> None:
         assert CellState.read(cell).phase == "loading" and not stopped_by(cell, own)
 
 
-def test_a_resumed_search_compares_with_what_it_had_trained(experiment: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("metric", ["miou", "rmse"])
+def test_a_resumed_search_compares_with_what_it_had_trained(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    """The scores are of mIoU; as errors they are taken from 100."""
+    monkeypatch.setattr(engine, "main_metric", lambda task: metric)
+    told = lambda score: {metric: 100 - score if metric == "rmse" else score}
     file = tmp_path / "search.yaml"
     file.write_text(SEARCH.replace("candidates: 2", "candidates: 4\nreduction_factor: 2"))
     plan = plan_search(experiment.parent / "recipe.yaml", file, ["schedule.iterations=8"], 0)
@@ -110,11 +127,11 @@ def test_a_resumed_search_compares_with_what_it_had_trained(experiment: Path, tm
     for cell, reached in ((ended, {2: 30.0, 4: 40.0}), (resumed, {2: 20.0, 4: 40.0})):
         with Journal(cell.folder, cell.fingerprint) as journal:
             for step, score in reached.items():
-                journal.report(step, {"miou": score})
+                journal.report(step, told(score))
     scheduler = early_stopping(plan, [resumed, worse, better])
 
     def decision(cell: Cell, step: int, score: float) -> str:
-        return scheduler.on_trial_result(None, trials[cell.fingerprint], {"step": step, "miou": score})
+        return scheduler.on_trial_result(None, trials[cell.fingerprint], {"step": step, **told(score)})
 
     todo = (resumed, worse, better)
     trials = {own.fingerprint: Trial("t", trial_id=own.name, config={"cells": [own]}, stub=True) for own in todo}

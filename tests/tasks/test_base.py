@@ -110,6 +110,13 @@ def test_resizing_by_products_is_bilinear(logits: torch.Tensor, size: tuple[int,
     torch.testing.assert_close(*gradients)
 
 
+def test_an_extra_metric_is_of_all_processes() -> None:
+    reduced = []
+    main, extra = (SimpleNamespace(reduce=lambda name=name: reduced.append(name)) for name in ("main", "extra"))
+    CombinedMetrics(main, {"extra": extra}).reduce()
+    assert reduced == ["main", "extra"]
+
+
 @pytest.mark.parametrize("own", [{"extra": 1.0, "miou": 99.0}, {"other": 1.0}])
 def test_an_extra_metric_has_its_own_name_and_replaces_none(own: dict[str, float]) -> None:
     made = CombinedMetrics(SEGMENTATION.metrics(["a", "b"]), {"extra": SimpleNamespace(compute=lambda: own)})

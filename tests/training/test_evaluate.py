@@ -87,3 +87,25 @@ def test_labels_of_a_smaller_view_are_those_at_its_pixels_centres() -> None:
     )
     # Rows 1 and 4, columns 1, 3 and 5.
     assert truth(setup, 0).tolist() == [[[7, 9, 11], [25, 27, 29]]]
+
+
+def test_boxes_are_scored_at_the_size_of_the_image() -> None:
+    """The model finds them in a view of 64 x 64 pixels, the image has 40 x 48, and half of that is asked for."""
+    recipe = {"task": "detection", "model": {"head": {"kind": "faster_rcnn"}}}
+    task = task_of(Recipe.model_validate({**RECIPE.model_dump(exclude_defaults=True), **recipe}))
+    box = np.array([[24, 10, 48, 40]], np.float32)
+    image = Sample("a", np.zeros((40, 48, 3), np.uint8), boxes=box, box_classes=np.array([1]))
+    val = Val([image])
+    val.sizes = [(40, 48)]
+    setup = SimpleNamespace(
+        recipe=SimpleNamespace(evaluation=EvaluationConfig()),
+        task=task,
+        val=val,
+        evaluated_size=lambda index, factor=1.0: (64, 64),
+        scored_size=lambda index: (20, 24),
+    )
+    (look,) = passes(EvaluationConfig())
+    seen = {"boxes": torch.tensor([[32.0, 16, 64, 64]]), "labels": torch.tensor([1]), "scores": torch.tensor([0.5])}
+    (found,) = combined(setup, 0, (look,), {key_of(0, look, 0): seen})
+    (true,) = truth(setup, 0)
+    assert found["boxes"].tolist() == [[12, 5, 24, 20]] == true["boxes"].tolist()

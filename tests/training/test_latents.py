@@ -9,7 +9,8 @@ from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
 from tadp_ray.config.model import ModelConfig
-from tadp_ray.training import setup
+from tadp_ray.training import latents, setup
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.provenance import provenance
@@ -55,6 +56,73 @@ def test_known_latents_are_those_of_the_encoder(
     train_cell(encoded, CPU)
     # Encoded in other batches, they differ in the last digits.
     assert losses(looked_up) == pytest.approx(losses(encoded), rel=1e-4)
+
+
+ONE_LATENT_OF_AN_IMAGE = [
+    {"model": {"pixel_normalization": "imagenet"}},
+    {"model": {"latent": {"draw": "mode"}}},
+    {"model": {"latent": {"scale": "raw"}}},
+    {"augment": {"resize": 64}},
+    {"augment": {"stretch": 64}},
+    {"evaluation": {"resize": 64}},
+    {"evaluation": {"flip": True}},
+    {"evaluation": {"mode": "slide", "crop": 32, "stride": 16}},
+    {"schedule": {"precision": "bfloat16"}},
+]
+"""Settings on which latents of evaluation views depend, beside data and weights."""
+
+
+@pytest.mark.parametrize("change", ONE_LATENT_OF_AN_IMAGE)
+def test_cells_whose_latents_differ_share_none(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch, change: dict
+) -> None:
+    made = counting_latents(monkeypatch)
+    for cell in (tiny_cell(), tiny_cell(**change)):
+        made(cell, cell.digests)
+    assert made.count == 2
+
+
+def test_cells_with_other_data_or_weights_share_no_latents(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, cell = counting_latents(monkeypatch), tiny_cell()
+    others = [{**cell.digests, name: "another"} for name in ("weights", "val", "train", "schedule")]
+    for digests in (cell.digests, *others):
+        made(cell, digests)
+    assert made.count == 3, "of other weights and of other evaluation images"
+
+
+def test_cells_that_differ_otherwise_share_their_latents(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = counting_latents(monkeypatch)
+    for change in (
+        {},
+        {"schedule": {"learning_rate": 0.5}},
+        {"caption": {"source": "null"}},
+        {"augment": {"flip": 0.0}},
+        {"evaluation": {"interval": 6, "multi_scale": (1.0, 1.5), "captions": {"none": {"source": "null"}}}},
+    ):
+        cell = tiny_cell(**change)
+        made(cell, cell.digests)
+    assert made.count == 1
+
+
+class counting_latents:
+    """Opens the evaluation latents of cells, and counts how often they are made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+
+        def make(*_: object) -> dict[str, torch.Tensor]:
+            self.count += 1
+            return {"0/0/0": torch.zeros(4, 4, 4)}
+
+        monkeypatch.setattr(latents, "view_latents", make)
+
+    def __call__(self, cell: Cell, digests: dict[str, str]) -> None:
+        own = setup.TrainSetup(cell.recipe, cell.seed)
+        latents.evaluation_latents(digests, own, torch.nn.Module(), CPU, ProcessGroup())
 
 
 @pytest.mark.parametrize(

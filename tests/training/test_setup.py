@@ -41,6 +41,7 @@ from tadp_ray.registry import (
     Registry,
 )
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
+from tadp_ray.training.context_cache import ContextCache
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -386,3 +387,47 @@ def test_the_first_image_of_a_plug_ins_data_set_is_looked_at(image: Any) -> None
     with pytest.raises(UserError, match=r"mine: the image of sample 0 is .*; expected uint8 \(32, 48, 3\), as sizes"):
         check_first(Own([SimpleNamespace(image=image)]), ("a",), "mine")
     check_first(Own([SimpleNamespace(image=np.zeros((32, 48, 3), np.uint8))]), ("a",), "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ([], (40, 80)),
+        (["augment.resize=64"], (64, 128)),
+        (["evaluation.resize=32"], (32, 64)),
+        (["augment.resize=64", "evaluation.resize=32"], (32, 64)),
+        (["augment.stretch=64"], (64, 64)),
+        (["augment.stretch=64", "evaluation.resize=32"], (32, 64)),
+    ],
+)
+def test_evaluation_has_a_size_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, changes: list[str], size: tuple[int, int]
+) -> None:
+    """An image of 40 x 80 pixels; Cityscapes' recipes resize in evaluation only."""
+    setup = TrainSetup(load_recipe(ROOT / "experiments/recipes/pocket_segmentation.yaml", changes), 0)
+    monkeypatch.setattr(TrainSetup, "val", SimpleNamespace(sizes=[(40, 80)]))
+    assert setup.evaluated_size(0) == size and setup.scored_size(0) == (40, 80)
+    assert setup.evaluated_size(0, 1.5) == (1.5 * size[0], 1.5 * size[1])
+    assert setup.evaluated(np.zeros((40, 80, 3), np.uint8), 0, 1.0).shape == (3, *size)
+
+
+def test_contexts_are_shared_by_what_decides_them_alone(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+    monkeypatch.setattr(ContextCache, "warm", lambda self, folder, key, prompts: folders.append(folder))
+
+    def warmed(digests: dict[str, str], **changes: dict[str, Any]) -> int:
+        cell = tiny_cell(**changes)
+        TrainSetup(cell.recipe, cell.seed).warm_contexts({**cell.digests, **digests}, torch.device("cpu"))
+        return len({*folders})
+
+    assert warmed({}) == warmed({"val": "another", "train": "another"}) == 1
+    assert warmed({}, caption={"source": "null"}) == warmed({}, schedule={"learning_rate": 0.5}) == 1
+    for number, name in enumerate(("weights", "token", "embeddings"), start=2):
+        assert warmed({name: "another"}) == number
+    embedded = {"encoding": "class_embeddings", "source": "class_names"}
+    assert warmed({}, caption=embedded) == 5
+    assert warmed({}, caption={**embedded, "templates": "single"}) == 6
+    other = {"evaluation": {"captions": {"names": embedded}}}
+    assert warmed({}, **other) == 6 and warmed({"embeddings/names": "another"}, **other) == 7
