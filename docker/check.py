@@ -15,6 +15,10 @@ def missing(folder: Path) -> list[str]:
         for key in read(example):
             if values.get(key, "") == "" or PLACEHOLDER in values[key]:
                 found.append(f"{file}: {key}: a manifest value is missing; {example.name} tells what goes there")
+        if (claim := values.get("RUNS_CLAIM")) and claim == values.get("DATA_CLAIM") and PLACEHOLDER not in claim:
+            found.append(
+                f"{file}: DATA_CLAIM: is RUNS_CLAIM, which Kubernetes before 1.35 cannot mount twice; name another"
+            )
     return found
 
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 # from disk, so the object store holds no tensors.
 LOCAL = {"include_dashboard": False, "dashboard_port": 0, "object_store_memory": 128 * 2**20}
 
-AUTOSCALER_TIMEOUT = 1200.0
-"""Seconds to wait for an autoscaler to add the nodes of a first cell: a GPU machine with an image of some GiB."""
 NO_ROOM_SECONDS = 300.0
 """How long nodes may be missing before that is told, and between two times that it is told."""
 
@@ -224,32 +223,23 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bo
     return cells
 
 
-def grow(compute: ComputeConfig, patience: float = AUTOSCALER_TIMEOUT) -> None:
+def grow(address: str | None, compute: ComputeConfig) -> None:
     """Wait until the cluster has the nodes of one cell; Ray itself requests the nodes of the others when it starts them.
 
-    An autoscaler does not say which nodes it could add, so waiting is the only test.
-
-    Raises:
-        UserError: the nodes were not added within `patience` seconds.
+    An autoscaler does not say which nodes it could add, and on a busy cluster they come after hours. So there is no limit, but
+    a warning every five minutes.
     """
-    deadline = time.monotonic() + patience
-    requested = False
+    fits = partial(cell_slots, compute=compute)
+    if fits(node_resources()):
+        return
+    phase("waiting for the nodes that the cluster's autoscaler adds for a cell")
+    request_resources(bundles=[resources_per_worker(compute)] * compute.world_size)
     try:
-        while not cell_slots(node_resources(), compute):
-            if time.monotonic() > deadline:
-                raise UserError(
-                    f"compute.max_parallel: {compute.max_parallel}, but in {patience:g} seconds no autoscaler has "
-                    f"added what a cell needs, {cell_need(compute)}; "
-                    f"there are {describe_nodes(node_resources())}"
-                )
-            if not requested:
-                phase("waiting for the nodes that the cluster's autoscaler adds for a cell")
-                request_resources(bundles=[resources_per_worker(compute)] * compute.world_size)
-                requested = True
-            time.sleep(1)
+        with warn_without_room(address, cell_need(compute), fits):
+            while not fits(node_resources()):
+                time.sleep(1)
     finally:
-        if requested:
-            request_resources(bundles=[])
+        request_resources(bundles=[])
 
 
 def cell_need(compute: ComputeConfig) -> str:

@@ -134,7 +134,7 @@ def train_missing(
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
         with cluster(address, plan.recipe.compute) as at_once:
-            grow(plan.recipe.compute)
+            grow(address, plan.recipe.compute)
             check_nodes(plan.recipe.compute)
             checked.result()
             accept(plan, store, run)

@@ -1,5 +1,6 @@
 """The code, libraries and hardware of a training."""
 
+import math
 import os
 import platform
 import shutil
@@ -117,13 +118,22 @@ def output(*command: str) -> str | None:
 
 
 def hardware() -> dict[str, str]:
-    """Return the CPU model, cores, memory and NVIDIA GPUs of this machine."""
-    facts = {"cpu": cpu_model(), "cores": str(os.cpu_count())}
+    """Return the CPU model, cores, memory and NVIDIA GPUs of this machine, or what its container may use of them."""
+    facts = {"cpu": cpu_model(), "cores": f"{min(os.cpu_count() or 1, container_limit('cpu')):g}"}
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory_gib"] = f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f}"
+        memory = min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), container_limit("memory"))
+        facts["memory_gib"] = f"{memory / 2**30:.1f}"
     if gpus := output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader"):
         facts["gpus"] = ", ".join(gpus.splitlines())
     return facts
+
+
+def container_limit(resource: str, root: Path = Path("/sys/fs/cgroup")) -> float:
+    """Return how many cores (`cpu`) or bytes (`memory`) a container of Linux may use; infinity if nothing limits them."""
+    file = root / f"{resource}.max"
+    # The limit, and of cores the period to which it applies.
+    limit, *period = file.read_text().split() if file.is_file() else ["max"]
+    return math.inf if limit == "max" else float(limit) / float(*period or [1])
 
 
 def cpu_model() -> str:

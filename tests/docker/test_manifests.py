@@ -189,7 +189,7 @@ def test_all_that_is_named_is_there(variant: str, rendered: Rendered) -> None:
     labels += found(manifests, "labels")
     selectors = [*found(manifests, "podSelector"), *found(manifests, "selector")]
     # Let in if they come: the operator, and jobs that are submitted to a cluster that stays. Variants share their policies.
-    guests = [{"app.kubernetes.io/name": "kuberay-operator"}, {"app": "tadp-submitter"}]
+    guests = [{"app.kubernetes.io/component": "kuberay-operator"}, {"app": "tadp-submitter"}]
     guests += [{"app": "tadp-data"}] if variant in OWN else []
     for selector in selectors:
         wanted = selector.get("matchLabels", selector)
@@ -211,6 +211,17 @@ def test_nothing_is_reachable_from_outside(variant: str, rendered: Rendered) -> 
         assert all("Ingress" in policy["policyTypes"] for policy in policies.values())
     open_doors = [rule for policy in policies.values() for rule in policy.get("ingress", ()) if not rule.get("from")]
     assert not open_doors
+
+
+@variants
+def test_images_of_ones_own_are_asked_for_with_the_registrys_password_and_anew(
+    variant: str, rendered: Rendered
+) -> None:
+    """A new build may have the tag of the old one."""
+    for name, pod in pods(rendered(variant)):
+        own = [one for one in pod["containers"] if one["image"].startswith("mine-REGISTRY/")]
+        assert all(one["imagePullPolicy"] == "Always" for one in own), name
+        assert not own or pod["imagePullSecrets"] == [{"name": "tadp-registry"}], name
 
 
 @variants
@@ -241,12 +252,14 @@ def test_what_is_there_is_named_and_what_is_others_is_left(variant: str, rendere
     services = [one["spec"]["selector"]["app"] for one in manifests if one["kind"] == "Service"]
     assert {*selected, *services} <= {"tadp-ray", "tadp-submitter", "tadp-data"}
     for name, pod in pods(manifests):
-        assert pod["imagePullSecrets"] == [{"name": "tadp-registry"}], name
         claims = {
             one["name"]: one["persistentVolumeClaim"]["claimName"]
             for one in pod["volumes"]
             if len(one) == 2 and "persistentVolumeClaim" in one
         }
+        # A volume that is mounted to be read alone keeps its files' owners.
+        kept = {one["claimName"]: one.get("readOnly", False) for one in found(pod, "persistentVolumeClaim")}
+        assert name == "submitter" or kept == {"mine-RUNS_CLAIM": False, "mine-DATA_CLAIM": name != "data"}, name
         assert claims == ({"runs": "mine-RUNS_CLAIM", "data": "mine-DATA_CLAIM"} if name != "submitter" else {}), name
         assert name == "submitter" or pod["nodeSelector"] == {"kubernetes.io/arch": "amd64"}
         writes = {
@@ -258,6 +271,7 @@ def test_what_is_there_is_named_and_what_is_others_is_left(variant: str, rendere
         assert {"key": "dedicated", "operator": "Exists", "effect": "NoSchedule"} in named["gpu"]["tolerations"]
         env = {one["name"]: one for one in named["head"]["containers"][0]["env"]}
         assert env.pop("MLFLOW_TRACKING_URI")["value"] == "mine-MLFLOW_URI"
+        assert int(env.pop("RAY_JOB_STOP_WAIT_TIME_S")["value"]) > 60
         keys = {
             name.rpartition("_")[2].replace("NAME", "").lower(): one["valueFrom"]["secretKeyRef"]
             for name, one in env.items()
@@ -293,11 +307,20 @@ def test_a_missing_value_is_named(folder: str, tmp_path: Path) -> None:
         shutil.copy(example, example.with_suffix(""))
     assert all(f"{key}: a manifest value is missing" in check(tmp_path, 1) for key in keys)
     for example in tmp_path.glob("*.env.example"):
-        example.with_suffix("").write_text(example.read_text().replace("CHANGE-ME", "mine"))
+        text = re.sub(r"(?m)^(\w+)=CHANGE-ME", r"\1=mine-\1", example.read_text())
+        example.with_suffix("").write_text(text)
     assert check(tmp_path, 0) == "every value is set\n"
     file = next(tmp_path.glob("*.env.example")).with_suffix("")
-    file.write_text(file.read_text().replace("=mine", "=", 1))
+    file.write_text(re.sub(r"(?m)^(\w+)=mine-\w+", r"\1=", file.read_text(), count=1))
     assert check(tmp_path, 1).count("a manifest value is missing") == 1
+
+
+def test_one_claim_for_both_volumes_is_refused(tmp_path: Path) -> None:
+    """Pods that mount a claim twice do not start before Kubernetes 1.35."""
+    for example in (ROOT / "docker/kuberay/existing/base").glob("*.env.example"):
+        shutil.copy(example, tmp_path)
+        (tmp_path / example.name).with_suffix("").write_text(example.read_text().replace("CHANGE-ME", "mine"))
+    assert "DATA_CLAIM: is RUNS_CLAIM, which Kubernetes before 1.35" in check(tmp_path, 1)
 
 
 def test_a_folder_without_examples_is_refused(tmp_path: Path) -> None:

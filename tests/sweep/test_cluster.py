@@ -9,6 +9,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import ray
@@ -89,24 +90,26 @@ def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
 
 
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The autoscaler is asked for one cell, and asked for nothing any more when that fits; it has only so much time."""
+    """The autoscaler is asked for one cell, and asked for nothing any more when that fits, or when the command is stopped."""
     gpus = ComputeConfig(num_train_workers=2, gpus=1, max_parallel=4)
     assert concurrency(LAPTOP, gpus) == 4 and concurrency(BOXES, gpus) == 5
-    nodes, asked = list(LAPTOP), []
+    nodes, asked, stop = list(LAPTOP), [], Mock(side_effect=KeyboardInterrupt)
 
     def request(bundles: list) -> None:
         asked.append(bundles)
         nodes.append({"CPU": 8.0, "GPU": 2.0})
 
     monkeypatch.setattr("tadp_ray.sweep.cluster.node_resources", lambda: nodes)
-    monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", asked.append)
-    with pytest.raises(UserError, match="max_parallel: 4, but in 0 seconds no autoscaler.*there are 2 CPUs, 0 GPUs"):
-        grow(gpus, patience=0)
+    monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", lambda bundles: asked.append(bundles))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("tadp_ray.sweep.cluster.time.sleep", stop)
+        grow("auto", gpus)
+    assert asked == [[{"CPU": 1, "GPU": 1}] * 2, []]
     monkeypatch.setattr("tadp_ray.sweep.cluster.request_resources", request)
-    grow(gpus)
+    grow("auto", gpus)
     assert asked[-2:] == [[{"CPU": 1, "GPU": 1}] * 2, []]
     asked.clear()
-    grow(gpus)
+    grow("auto", gpus)
     assert not asked
 
 

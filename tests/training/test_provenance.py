@@ -1,5 +1,6 @@
 """Provenance names the code and the machine, and never the host."""
 
+import math
 import platform
 import subprocess
 
@@ -49,3 +50,17 @@ def test_an_image_says_which_commit_it_was_built_from(monkeypatch: pytest.Monkey
     monkeypatch.setattr(module, "git_commit", lambda: "b" * 40)
     monkeypatch.setenv("TADP_COMMIT", "a" * 40)
     assert provenance.__wrapped__()["tadp.commit"] == "b" * 40
+
+
+@pytest.mark.parametrize(
+    ("files", "cores", "memory"),
+    [
+        ({"cpu.max": "250000 100000\n", "memory.max": "8589934592\n"}, 2.5, 2**33),
+        ({"cpu.max": "max 100000\n", "memory.max": "max\n"}, math.inf, math.inf),
+        ({}, math.inf, math.inf),
+    ],
+)
+def test_a_container_may_use_less_than_its_machine_has(tmp_path, files, cores, memory):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert module.container_limit("cpu", tmp_path) == cores and module.container_limit("memory", tmp_path) == memory
