@@ -19,7 +19,8 @@ from pyarrow.fs import FileSystem
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
-from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, TRACEBACK, WORKER_LOG
+from tadp_ray.files import FileState, file_state
+from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, MODEL, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
@@ -143,6 +144,79 @@ def test_a_checkpoint_that_is_written_while_files_are_sent_stays(
     first.push()
     there = Remote(cell.recipe.compute.address).names(f"cells/{here.name}")
     assert there == ["checkpoint-000001", "journal.jsonl"]
+
+
+def test_a_journal_is_sent_after_the_files_it_tells_of_and_before_its_checkpoint(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, write_file = list[str](), Remote.write
+
+    def noted(self: Remote, source: BinaryIO, name: str) -> None:
+        written.append(Path(name).name)
+        write_file(self, source, name)
+
+    monkeypatch.setattr(Remote, "write", noted)
+    copy = node("node")
+    copy.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    train(here, 4)
+    for name in (BEST, WORKER_LOG):
+        (here / name).write_text("of step 4")
+    copy.push()
+    assert written == [f"{BEST}.part", f"{WORKER_LOG}.part", f"{JOURNAL}.part", "checkpoint-000001"]
+
+
+def test_a_checkpoint_is_not_sent_before_its_line_in_the_journal(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written between two looks at the files, neither of which had changed."""
+    copy = node("node")
+    copy.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    train(here, 4)
+    copy.push()
+    looked = list[str]()
+
+    def state_then_step(path: Path) -> FileState:
+        found = file_state(path)
+        looked.append(path.name)
+        if len(looked) == 1:
+            train(here, 8)
+        return found
+
+    monkeypatch.setattr(remote_module, "file_state", state_then_step)
+    copy.push()
+    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.address)
+    assert {*looked} == {CHECKPOINT, JOURNAL} and remote.names(place) == ["checkpoint-000001", JOURNAL]
+    assert b'"step": 8' in remote.read(f"{place}/{JOURNAL}")
+    copy.push()
+    assert remote.names(place) == ["checkpoint-000002", JOURNAL]
+
+
+def test_a_cell_that_finishes_while_files_are_sent_is_not_finished_at_the_address(
+    cell: Cell, node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its weights are there."""
+    copy = node("node")
+    copy.fetch()
+    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    train(here, 4)
+    files = SyncedFolder._files
+
+    def too_early(self: SyncedFolder) -> list[Path]:
+        found = files(self)
+        (here / MODEL).write_bytes(b"weights")
+        with Journal(here, "f") as journal:
+            journal.finish(16, {"miou": 50.0})
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SyncedFolder, "_files", too_early)
+        copy.push()
+    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.address)
+    assert MODEL not in remote.names(place) and b"finished" not in remote.read(f"{place}/{JOURNAL}")
+    copy.push()
+    assert MODEL in remote.names(place) and b"finished" in remote.read(f"{place}/{JOURNAL}")
 
 
 def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
