@@ -25,6 +25,7 @@ from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote, retry
+from tadp_ray.sweep.engine import archive
 from tadp_ray.sweep.remote import SyncedFolder, mirror, node_folder, on_node, pull
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
@@ -504,3 +505,20 @@ def test_an_emptied_folder_deletes_nothing_at_the_address(cell: Cell, node) -> N
         path.unlink()
     copy.push()
     assert there() == [BEST, "checkpoint-000001", JOURNAL]
+
+
+def test_a_cell_that_is_set_aside_leaves_nothing_at_the_address(cell: Cell, node, store) -> None:
+    """Else the next node would go on from it."""
+    node("node")
+    with on_node(cell) as here, Journal(here.folder, cell.fingerprint) as journal:
+        (here.folder / MODEL).write_bytes(b"weights")
+        journal.finish(16, {"miou": 50.0})
+    address, place = cell.recipe.compute.address, f"cells/{cell.folder.name}"
+    pull(address, [cell])
+    assert Remote(address).names(place) == [JOURNAL, MODEL]
+    archive(store, cell)
+    assert Remote(address).names(place) == [] and not cell.folder.exists()
+    (aside,) = cell.folder.parent.iterdir()
+    assert sorted(path.name for path in aside.iterdir()) == [JOURNAL, MODEL]
+    node("other").fetch()
+    assert [*read_journal(cell.at(node_folder(address)).folder)] == []
