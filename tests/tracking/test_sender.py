@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow.entities import RunTag
 
 from tadp_ray.errors import UserError
 from tadp_ray.tracking.journal_run import JournalRun
@@ -56,6 +58,34 @@ def test_a_finished_cell_becomes_a_child_run_with_its_recipe_and_pictures(store,
     files = {file.path for file in store.client.list_artifacts(row.run_id)}
     assert files == {"cell.json", "predictions.png", "per_image.jsonl"}
     assert history(store, row.run_id, "miou") == [(1, 0.5), (2, 1.0), (3, 1.5), (100, 41.5)]
+
+
+@pytest.mark.parametrize("call", ["log_artifact", "log_batch"])
+def test_a_run_is_finished_only_when_its_files_and_the_tag_of_its_weights_are_there(
+    store, make_cell, journals, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    """MLflow fails while it is sent one of them."""
+    cell = make_cell()
+    journals.start(cell)
+    journals.finish(cell, miou=41.5)
+    (cell.folder / "model.safetensors").write_bytes(b"weights")
+    (cell.folder / "per_image.jsonl").write_text("{}")
+    source, whole = cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell), getattr(store.client, call)
+
+    def fail(*words: object, tags: Sequence[RunTag] = (), **named: object) -> None:
+        if call == "log_artifact" or "tadp.checkpoint" in {tag.key for tag in tags}:
+            raise OSError("no room")
+        whole(*words, tags=tags, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(UserError, match="no room"):
+        patch.setattr(store.client, call, fail)
+        replay(store, source)
+    assert [row.status for row in rows(store, cell.experiment, cell.scale)] == ["RUNNING"]
+    assert replay(store, source) == ("FINISHED", 1)
+    (row,) = rows(store, cell.experiment, cell.scale)
+    tags = store.client.get_run(row.run_id).data.tags
+    assert (row.status, tags["tadp.checkpoint"]) == ("FINISHED", str(cell.folder / "model.safetensors"))
+    assert {file.path for file in store.client.list_artifacts(row.run_id)} == {"cell.json", "per_image.jsonl"}
 
 
 def test_a_cell_that_finished_after_a_failed_try_bears_no_error_and_stays_finished(store, make_cell, journals):
