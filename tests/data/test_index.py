@@ -2,9 +2,12 @@
 
 import json
 import os
+import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from tadp_ray.data import files as data_files
 from tadp_ray.data import images
 from tadp_ray.data.ade20k import layout
 from tadp_ray.data.check import check
-from tadp_ray.data.datasets import Datasets
+from tadp_ray.data.config import FolderData
+from tadp_ray.data.datasets import Datasets, open_dataset
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import annotation
@@ -215,3 +219,57 @@ def test_an_index_holds_all_samples_of_its_folders(ade20k: Path, tmp_path: Path,
     for part in (first, second):
         FileDataset(part, Index(tmp_path, part))
     assert touched == []
+
+
+def own(root: Path, truth: str, files: str, classes: tuple[str, ...], **changes: object) -> FolderData:
+    """The same files as a folder of one's own."""
+    split = {"images": "images/validation/*.jpg", truth: files}
+    values = {"kind": "folder", "root": root, "train": split, "val": split, "classes": classes, **changes}
+    return FolderData.model_validate(values)
+
+
+def test_label_maps_that_are_read_in_another_way_are_read_anew(ade20k: Path, tmp_path: Path) -> None:
+    """By another rule, and by other classes, of which there may be too few."""
+    shown = []
+    for classes, reduced in (("abcdef", False), ("abcdef", True), ("uvwxyz", False)):
+        data = own(ade20k, "masks", "annotations/validation/*.png", tuple(classes), reduce_zero_label=reduced)
+        split = open_dataset(data, "val", tmp_path / "runs")
+        assert facts(split) == facts(open_dataset(data, "val"))
+        shown.append(split.present(0))
+    assert shown == [("b",), ("a",), ("v",)]
+    few = own(ade20k, "masks", "annotations/validation/*.png", tuple("abcde"))
+    with pytest.raises(UserError, match="label 5 is beyond the 5 names"):
+        open_dataset(few, "val", tmp_path / "runs")
+
+
+def test_boxes_whose_classes_have_another_order_are_read_anew(ade20k: Path, tmp_path: Path) -> None:
+    """So are those of a split that leaves crowds out."""
+    images = [{"id": number, "file_name": f"{name}.jpg"} for number, name in enumerate(NAMES)]
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    crowd = {"image_id": 0, "category_id": 2, "bbox": [1, 1, 3, 3], "iscrowd": 1}
+    boxes = [crowd, {"image_id": 1, "category_id": 1, "bbox": [1, 1, 3, 3]}]
+    (ade20k / "boxes.json").write_text(json.dumps({"images": images, "categories": categories, "annotations": boxes}))
+    age(ade20k / "boxes.json")
+    for classes in (("cat", "dog"), ("dog", "cat")):
+        val, train = (
+            open_dataset(own(ade20k, "boxes", "boxes.json", classes), split, tmp_path / "runs")
+            for split in ("val", "train")
+        )
+        assert (val.present(0), val.present(1), val.absent()) == (("dog",), ("cat",), [])
+        assert (train.present(0), train.absent()) == (("dog",), ["dog"])
+
+
+def test_files_are_read_anew_by_a_reader_whose_code_has_changed(
+    ade20k: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, file = "def read(path):\n    return {'mask': np.full((6, 8), %d, np.uint8)}\n", tmp_path / "reader.py"
+    shown = []
+    for label in (0, 0, 10):
+        file.write_text(code % label)
+        module = ModuleType("reader_of_its_own")
+        vars(module).update(np=np, __file__=str(file))
+        exec(file.read_text(), vars(module))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        whole = replace(layout(ade20k, "val"), read=module.read)
+        shown.append(FileDataset(whole, Index(tmp_path / "runs", whole)).present(0))
+    assert shown == [("wall",), ("wall",), ("cabinet",)] and len([*(tmp_path / "runs/data").iterdir()]) == 2
