@@ -35,6 +35,14 @@ def optimizer(model: torch.nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters())
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds on the clock, which stands still."""
+    seconds = [0.0]
+    monkeypatch.setattr(async_checkpointer, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    return seconds
+
+
 def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, optimizer, monkeypatch) -> None:
     """The file holds the weights of its own step, the next one waits for it, and the journal tells when it is there."""
     release, write = threading.Event(), checkpoint.write_tensors
@@ -86,11 +94,9 @@ def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, m
 
 
 def test_a_resumed_training_counts_the_seconds_of_earlier_sessions(
-    tmp_path: Path, model, optimizer, monkeypatch
+    tmp_path: Path, model, optimizer, now: list[float]
 ) -> None:
     """Until the checkpoint it goes on from; what was lost after that is trained again."""
-    now = [0.0]
-    monkeypatch.setattr(async_checkpointer, "time", SimpleNamespace(monotonic=lambda: now[0]))
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     for expected in (0, 10, 20):
         with (
@@ -104,6 +110,27 @@ def test_a_resumed_training_counts_the_seconds_of_earlier_sessions(
                 state.step += 1
                 checkpointer.save(model, optimizer, state)
             now[0] += 1000
+
+
+def test_minutes_are_counted_from_the_start_and_then_from_the_last_checkpoint(
+    tmp_path: Path, model, optimizer, now: list[float]
+) -> None:
+    asked: dict[int, float] = {}
+    now[0] = 1000
+
+    def after_a_minute(step: int, minutes: float) -> bool:
+        asked[step] = minutes
+        return minutes > 1
+
+    with (
+        Journal(tmp_path, "f") as journal,
+        AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, after_a_minute) as checkpointer,
+    ):
+        for step, seconds in enumerate((30, 60, 15, 30), 1):
+            now[0] += seconds
+            if checkpointer.due(step):
+                checkpointer.save(model, optimizer, TrainState(step=step))
+    assert asked == {1: 0.5, 2: 1.5, 3: 0.25, 4: 0.75}
 
 
 def test_what_is_no_number_is_not_written(tmp_path: Path, model, optimizer) -> None:
