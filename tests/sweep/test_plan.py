@@ -248,12 +248,9 @@ def test_a_figure_is_asked_of_segmentation_only_before_anything_is_trained(exper
         make_plan(experiment, "pocket")
 
 
-def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
-    plan = make_plan(experiment, "pocket")
-    cell = plan.cells[0]
-    params = {"schedule.iterations": "6"}
-    params = flatten(cell.recipe.model_dump(mode="json"))
-    row = CellRow(
+def finished_row(cell: Cell, seconds: float) -> CellRow:
+    """A finished run of a cell, which took so long."""
+    return CellRow(
         code={},
         run_id="run1",
         fingerprint=cell.fingerprint,
@@ -261,21 +258,45 @@ def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
         scale="pocket",
         axes=cell.axes,
         seed=0,
-        metrics={"seconds": 90.0},
+        metrics={"seconds": seconds},
         status="FINISHED",
         error=None,
         commit=None,
         start_time=0,
         end_time=1,
-        params=params,
+        params=flatten(cell.recipe.model_dump(mode="json")),
         hardware="a laptop",
     )
+
+
+def test_preview_tells_state_cost_and_time(experiment: Path) -> None:
+    plan = make_plan(experiment, "pocket")
+    cell = plan.cells[0]
+    row = finished_row(cell, seconds=90)
     said = "\n".join(preview(plan, {cell.fingerprint: row}, [row], at_once=2).lines())
     assert "4 cells, 3 to train" in said and "finished, run run1" in said
     assert "GFLOP" in said and "activations" in said
     assert "about 0:03:00 for 3 cells, 0.07 core-hours; from 1 finished cell of 90 s (median) on a laptop" in said
     other = "\n".join(preview(plan, {}, [], at_once=1).lines())
     assert "time: unknown" in other and "1 CPU and 0 GPUs each; 1 cell at once" in other
+
+
+@pytest.mark.parametrize(
+    ("compute", "spent"),
+    [
+        ({}, "1.00 core-hours"),
+        ({"num_train_workers": 2, "cpus": 3}, "6.00 core-hours"),
+        ({"num_train_workers": 2, "cpus": 3, "gpus": 4}, "8.00 GPU-hours"),
+        ({"num_train_workers": 1, "gpus": 0.5}, "0.50 GPU-hours"),
+    ],
+)
+def test_hours_are_those_of_the_cores_or_gpus_of_all_workers(make_cell, compute: dict[str, float], spent: str) -> None:
+    made = make_cell()
+    recipe = made.recipe.model_copy(update={"compute": made.recipe.compute.model_copy(update=compute)})
+    cell = made.model_copy(update={"recipe": recipe})
+    assert estimate([cell], [finished_row(cell, seconds=3600)], at_once=1) == (
+        f"time: about 1:00:00 for 1 cell, {spent}; from 1 finished cell of 3600 s (median) on a laptop"
+    )
 
 
 @pytest.mark.slow
@@ -286,25 +307,7 @@ def test_a_preview_counts_evaluations_with_other_captions(experiment: Path) -> N
     (line,) = [line for line in preview(plan, {}, [], at_once=2).lines() if line.startswith("after training")]
     assert line.startswith("after training: scoring 5 images with 2 other captions, each ")
     assert 0.2 < float(line.split()[-2]) < 0.5
-    params = flatten(plan.cells[0].recipe.model_dump(mode="json"))
-    facts = {
-        "code": {},
-        "run_id": "r",
-        "fingerprint": "f",
-        "experiment": "tiny",
-        "scale": "pocket",
-        "axes": {},
-        "seed": 0,
-    }
-    facts |= {
-        "status": "FINISHED",
-        "error": None,
-        "commit": None,
-        "start_time": 0,
-        "end_time": 1,
-        "hardware": "a laptop",
-    }
-    row = CellRow(**facts, metrics={"seconds": 90.0}, params=params)
+    row = finished_row(plan.cells[0], seconds=90)
     assert "from 1 finished cell of" in estimate([plan.cells[0]], [row], 2)
     # As many other captions take as long, of whatever kind.
     for captions, known in (("{c: {source: 'null'}, d: {source: 'null'}}", True), ("{a: {source: 'null'}}", False)):
