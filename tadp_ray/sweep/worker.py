@@ -123,10 +123,9 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
         run_config=ray.train.RunConfig(
             name=f"{cells[0].fingerprint[:16]}-{tune.get_context().get_trial_id()}",
             **storage_arguments(compute),
-            # Start-up is retried forever by default, so a worker that never fits would never fail. Every cell of the batch
-            # may fail once more than it is restarted; the last failure ends the batch.
+            # Start-up is retried forever by default, so a worker that never fits would never fail.
             failure_config=ray.train.FailureConfig(
-                max_failures=(compute.max_failures + 1) * len(cells) - 1, controller_failure_limit=3
+                max_failures=batch_restarts(compute.max_failures, len(cells)), controller_failure_limit=3
             ),
         ),
     )
@@ -136,6 +135,18 @@ def run_trainer(cells: Sequence[Cell], command: str) -> None:
     except ray.train.TrainingFailedError as error:
         reason, trace = reason_of(error)
         tune.report({"errors": {cell.fingerprint: reason for cell in cells}, "trace": trace})
+
+
+def batch_restarts(restarts: int, cells: int) -> int:
+    """Return how often the worker of a batch is restarted.
+
+    Every cell may fail once more than it is restarted; the last failure ends the batch.
+
+    Args:
+        restarts: of each cell.
+        cells: their number.
+    """
+    return (restarts + 1) * cells - 1
 
 
 def reason_of(error: Exception) -> tuple[str, str | None]:

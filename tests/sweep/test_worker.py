@@ -1,4 +1,4 @@
-"""Which cells a restarted worker retries."""
+"""Which cells a trial trains, and which of them a restarted worker retries."""
 
 import subprocess
 import sys
@@ -75,6 +75,37 @@ def test_cells_are_handed_to_ray_as_they_are_and_arrive_as_they_were(
     for cell in cells:
         there = cloudpickle.loads(cloudpickle.dumps(cell))
         assert there == cell and there.fingerprint == cell.fingerprint and there.folder == cell.folder
+
+
+@pytest.mark.parametrize(
+    ("workers", "at_once", "expected"),
+    [
+        (0, 2, [[300], [100], [500], [1200], [800]]),
+        (1, 1, [[1200, 800, 500, 300, 100]]),
+        (1, 2, [[1200, 300], [800, 500, 100]]),
+        (1, 9, [[1200], [800], [500], [300], [100]]),
+        (2, 2, [[300], [100], [500], [1200], [800]]),
+    ],
+)
+def test_one_ray_train_worker_trains_batches_that_take_about_equally_long(
+    make_cell: Callable[..., Cell], workers: int, at_once: int, expected: list[list[int]]
+) -> None:
+    """The five cells are told apart by how many images they use; several workers, and none, train a cell at a time."""
+    todo = []
+    for iterations, batch_size in ((100, 3), (50, 2), (500, 1), (300, 4), (100, 8)):
+        made = make_cell()
+        schedule = made.recipe.schedule.model_copy(update={"iterations": iterations, "batch_size": batch_size})
+        compute = made.recipe.compute.model_copy(update={"num_train_workers": workers})
+        recipe = made.recipe.model_copy(update={"schedule": schedule, "compute": compute})
+        todo.append(made.model_copy(update={"recipe": recipe}))
+    assert [[worker.images(cell) for cell in batch] for batch in worker.batches(todo, at_once)] == expected
+
+
+@pytest.mark.parametrize(("restarts", "cells", "expected"), [(1, 3, 5), (0, 3, 2), (2, 1, 2), (0, 1, 0)])
+def test_a_batch_is_restarted_until_each_of_its_cells_has_failed_too_often(
+    restarts: int, cells: int, expected: int
+) -> None:
+    assert worker.batch_restarts(restarts, cells) == expected
 
 
 @pytest.mark.parametrize("size", [1, 2])
