@@ -35,14 +35,18 @@ class Stopped(RuntimeError):
 
 
 class Toy:
-    """A training of two passes a step on random numbers; a moving average of its weights is part of the model."""
+    """A training of two passes a step on random numbers; a moving average of its weights is part of the model.
+
+    The last of its two groups of parameters has the rate that is told.
+    """
 
     def __init__(self, folder: Path, steps: int = 6, **settings: Any) -> None:
         torch.manual_seed(0)
         self.folder = folder
         self.network, self.average = nn.Linear(3, 1), nn.Linear(3, 1).requires_grad_(False)
         self.model = nn.ModuleList([self.network, self.average])
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=0.1)
+        groups = [{"params": [self.network.weight], "lr": 0.05}, {"params": [self.network.bias]}]
+        self.optimizer = torch.optim.AdamW(groups, lr=0.1)
         lr_scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, lambda step: 1 / (1 + step))
         settings = {"passes": 2, "max_grad_norm": 0.5, "after_step": self.follow, **settings}
         fixed = {"remedy": "do better", "device": torch.device("cpu")}

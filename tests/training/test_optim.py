@@ -1,11 +1,12 @@
 """Learning rates follow the published schedule, and norms are not decayed."""
 
 import pytest
+import torch
 from pydantic import ValidationError
 from torch import nn
 
 from tadp_ray.config.schema import ScheduleConfig
-from tadp_ray.training.optim import make_optimizer, rate_factor
+from tadp_ray.training.optim import make_optimizer, parameter_groups, rate_factor
 
 FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, backbone_lr_mult=0.1, warmup_iterations=75, power=1.0)
 
@@ -102,3 +103,27 @@ def test_groups(weight_decay_rule: str, expected: dict[str, tuple[int, float, fl
         name: pytest.approx(values) for name, values in expected.items()
     }
     assert sum(count for count, _, _ in found.values()) == 11
+
+
+class Vectors(nn.Module):
+    """Vectors of a context, which have a rate of their own."""
+
+    lr_mult = 5.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vectors = nn.Parameter(torch.zeros(3, 8))
+
+
+def test_the_last_group_has_the_head_s_rate_which_is_reported() -> None:
+    """The context is the model's last part. Checkpoints number the moments in the order of the groups."""
+    model = Model()
+    model.context = Vectors()
+    groups = parameter_groups(model, ScheduleConfig(iterations=100, learning_rate=1e-3, backbone_lr_mult=0.5))
+    assert [(group["name"], group["lr"]) for group in groups] == [
+        ("context", 5e-3),
+        ("backbone", 5e-4),
+        ("backbone, not decayed", 5e-4),
+        ("head", 1e-3),
+        ("head, not decayed", 1e-3),
+    ]
