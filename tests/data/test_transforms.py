@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.data.pixels import to_tensor
+from tadp_ray.data.pixels import Pixels, to_tensor
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.transforms import Augment, cut_depth
 
@@ -37,10 +37,15 @@ def test_a_view_is_a_function_of_its_seed(sample: Sample) -> None:
     assert (first.image != augment(sample, 6).image).any()
 
 
-def test_padding_is_mid_grey_and_ignored(sample: Sample) -> None:
-    view = Augment(AugmentConfig(crop=96, pad=True, flip=0.0))(sample, 0)
+@pytest.mark.parametrize(("pixels", "colour"), [("half", (128, 128, 128)), ("imagenet", (124, 116, 104))])
+@pytest.mark.parametrize("padded", [{"crop": 96, "pad": True}, {"pad_to": 96}])
+def test_padding_has_the_mean_colour_and_is_ignored(
+    sample: Sample, padded: dict[str, int], pixels: Pixels, colour: tuple[int, int, int]
+) -> None:
+    view = Augment(AugmentConfig(flip=0.0, **padded), pixels=pixels)(sample, 0)
     assert (view.mask[48:] == 255).all() and (view.mask[:48, :72] != 255).all()
-    assert to_tensor(view.image)[:, 48:].abs().max() < 0.01
+    assert (view.image[48:] == colour).all() and (view.image[:, 72:] == colour).all()
+    assert to_tensor(view.image, pixels)[:, 48:].abs().max() < 0.01
 
 
 def test_crops_avoid_one_class_taking_nearly_all(sample: Sample) -> None:
