@@ -16,25 +16,30 @@ from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 
 def test_segmentation_scores_equal_mmseg_and_torchmetrics() -> None:
+    """Intersections and unions are counted over the data set, not averaged over images."""
     rng = torch.Generator().manual_seed(3)
     classes = ("a", "b", "c", "d", "e")
-    mask = torch.randint(5, (4, 23, 31), generator=rng)
-    predicted = torch.where(torch.rand(mask.shape, generator=rng) < 0.5, mask, mask.roll(3, 2))
-    mask[torch.rand(mask.shape, generator=rng) < 0.2] = 255
-    metrics = SegmentationMetrics(classes)
-    metrics.accumulate(predicted, mask)
-    found = metrics.compute()
-
-    areas = [area.double() for area in IoUMetric.intersect_and_union(predicted, mask, 5, 255)]
-    theirs = IoUMetric.total_area_to_metrics(*areas, metrics=["mIoU"])
-    iou = MulticlassJaccardIndex(5, average="none", ignore_index=255)(predicted, mask).tolist()
-    accuracy = MulticlassAccuracy(5, average="micro", ignore_index=255)(predicted, mask)
+    metrics, areas = SegmentationMetrics(classes), []
+    iou = MulticlassJaccardIndex(5, average="none", ignore_index=255)
+    accuracy = MulticlassAccuracy(5, average="micro", ignore_index=255)
+    for size in ((4, 23, 31), (3, 5, 9), (1, 30, 4)):
+        # "e" is never labelled and only predicted: IoU 0, which counts.
+        mask = torch.randint(4, size, generator=rng)
+        predicted = torch.where(torch.rand(size, generator=rng) < 0.5, mask, torch.randint(5, size, generator=rng))
+        mask[torch.rand(size, generator=rng) < 0.2] = 255
+        metrics.accumulate(predicted, mask)
+        areas.append([area.double() for area in IoUMetric.intersect_and_union(predicted, mask, 5, 255)])
+        for theirs in (iou, accuracy):
+            theirs.update(predicted, mask)
+    totals = [sum(parts) for parts in zip(*areas, strict=True)]
+    mmseg, found = IoUMetric.total_area_to_metrics(*totals, metrics=["mIoU"]), metrics.compute()
     for place, name in enumerate(classes):
-        assert found[f"iou/{name}"] / 100 == pytest.approx(theirs["IoU"][place], abs=1e-6)
-        assert found[f"iou/{name}"] / 100 == pytest.approx(iou[place], abs=1e-6)
-    assert found["miou"] / 100 == pytest.approx(theirs["IoU"].mean(), abs=1e-6)
-    assert found["accuracy"] / 100 == pytest.approx(float(accuracy), abs=1e-6)
-    assert found["accuracy"] / 100 == pytest.approx(theirs["aAcc"], abs=1e-6)
+        assert found[f"iou/{name}"] / 100 == pytest.approx(mmseg["IoU"][place], abs=1e-6)
+        assert found[f"iou/{name}"] / 100 == pytest.approx(float(iou.compute()[place]), abs=1e-6)
+    assert found["iou/e"] == 0
+    assert found["miou"] / 100 == pytest.approx(mmseg["IoU"].mean(), abs=1e-6)
+    assert found["accuracy"] / 100 == pytest.approx(float(accuracy.compute()), abs=1e-6)
+    assert found["accuracy"] / 100 == pytest.approx(mmseg["aAcc"], abs=1e-6)
 
 
 @pytest.fixture
