@@ -52,12 +52,11 @@ def test_what_cleans_up_does_not_wait_for_a_dead_node_either(monkeypatch: pytest
                 threading.Event().wait(60)
 
 
-def test_a_living_node_disturbs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_living_node_disturbs_nothing(monkeypatch: pytest.MonkeyPatch, wait_for) -> None:
     looks = []
     monkeypatch.setattr(alive, "node_died", lambda: looks.append(True))
     with alive.require_living_node():
-        while len(looks) < 3:
-            time.sleep(0.01)
+        wait_for(lambda: len(looks) >= 3)
 
 
 def test_what_interrupts_around_it_is_not_taken_for_a_dead_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_parts_are_whole_batches_in_order(items: int, size: int, processes: int)
     assert max(map(len, parts)) <= -(-items // size // processes) * size + size
 
 
-def test_a_gpu_has_its_next_items_made_in_advance_and_in_order() -> None:
+def test_a_gpu_has_its_next_items_made_in_advance_and_in_order(wait_for) -> None:
     made, threads = [], set()
 
     def items() -> Iterator[int]:
@@ -73,8 +73,7 @@ def test_a_gpu_has_its_next_items_made_in_advance_and_in_order() -> None:
 
     ahead = prefetched(items(), torch.device("cuda"), ahead=2)
     assert next(ahead) == 0
-    while len(made) < 3:  # 1 and 2 are made without being asked for
-        pass
+    wait_for(lambda: len(made) >= 3)  # 1 and 2 are made without being asked for
     with pytest.raises(ValueError, match="broken"):
         assert [next(ahead) for _ in range(5)]
     assert made == [0, 1, 2, 3, 4] and threading.current_thread() not in threads
