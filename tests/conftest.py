@@ -4,6 +4,8 @@ import gc
 import os
 import signal
 import tempfile
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import jaxtyping
@@ -80,3 +82,16 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"reference data is not here: {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def needs_extra() -> Callable[[str, str], None]:
+    """`needs_extra("nouns", "HanTa")`: skips a test where an extra's package is not installed; a broken one fails it."""
+
+    def check(extra: str, package: str) -> None:
+        try:
+            version(package)
+        except PackageNotFoundError:
+            pytest.skip(f"{package} is not installed; the extra {extra} has it")
+
+    return check

@@ -1,7 +1,7 @@
 """Nouns-only captions: what is kept, what the header tells, and what is said without the tagger."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,8 @@ def test_without_the_tagger_the_extra_is_named(tmp_path: Path, monkeypatch: pyte
     assert done.exit_code == 2 and "pip install HanTa" in done.stderr
 
 
-def test_english_captions_are_tagged(tmp_path: Path) -> None:
-    pytest.importorskip("HanTa", reason="the extra nouns is not installed")
+def test_english_captions_are_tagged(tmp_path: Path, needs_extra: Callable[[str, str], None]) -> None:
+    needs_extra("nouns", "HanTa")
     assert set(load_tagger()(["a", "cat", "runs"])) & {*NOUNS} == {"NN1"}
     CaptionStore({"a": ("a cat laying on a bed with a pillow", "two dogs and a television")}).write(
         tmp_path / "a.jsonl"

@@ -122,7 +122,6 @@ def test_names_come_back_from_a_server(store, make_cell, journals, free_port) ->
 
 @pytest.mark.cluster
 def test_names_come_back_from_postgresql(free_ports, make_cell, journals, tmp_path, monkeypatch) -> None:
-    pytest.importorskip("psycopg2", reason="psycopg2, MLflow's way to PostgreSQL, is not installed")
     from local_postgresql import PostgreSQL
 
     monkeypatch.chdir(tmp_path)  # where MLflow keeps files without a server

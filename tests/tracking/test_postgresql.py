@@ -15,7 +15,6 @@ from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.store import open_store
 from tadp_ray.tracking.sweep_run import parent
 
-pytest.importorskip("psycopg2", reason="psycopg2, MLflow's way to PostgreSQL, is not installed")
 pytestmark = pytest.mark.cluster
 
 WRITER = """

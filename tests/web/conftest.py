@@ -10,10 +10,11 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 @pytest.fixture
 def page():
     """A page of a browser without a window."""
+    from playwright.sync_api import sync_playwright
+
     if CHROMIUM is None:
         pytest.skip("no chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as started:
+    with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1400, "height": 900})
         tab.set_default_timeout(900_000)

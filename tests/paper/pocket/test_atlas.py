@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,8 @@ def packages(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def resvg() -> None:
-    pytest.importorskip("resvg_py", reason="resvg-py is not installed; the extra `atlas` has it")
+def resvg(needs_extra: Callable[[str, str], None]) -> None:
+    needs_extra("atlas", "resvg-py")
 
 
 @pytest.mark.usefixtures("resvg")
