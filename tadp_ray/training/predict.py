@@ -147,7 +147,6 @@ def file_names(ids: Sequence[str]) -> list[str]:
     for image_id in ids:
         path = PurePosixPath(image_id)
         names.append(str(path.with_suffix("") if path.suffix.lower() in IMAGE_SUFFIXES else path).replace("/", "_"))
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise UserError(f"{len(twice)} images would have the same file as another, first {twice[0]!r}; rename them")
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise UserError(f"several images would be written to the same file, such as {twice[0]!r}; rename them")
     return names

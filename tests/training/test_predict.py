@@ -14,6 +14,6 @@ def test_each_prediction_has_a_file_of_its_image_s_name() -> None:
 
 
 def test_two_predictions_in_one_file_are_refused() -> None:
-    said = "2 images would have the same file as another, first 'town_b'; rename them"
+    said = "several images would be written to the same file, such as 'town_b'; rename them"
     with pytest.raises(UserError, match=f"^{re.escape(said)}$"):
         file_names(["town/b.png", "a.jpg", "town_b.jpg", "c", "a.png"])
