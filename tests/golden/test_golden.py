@@ -46,6 +46,8 @@ OUTPUT = 0.2
 """The same of the sizes of evaluated outputs, where single boxes come and go."""
 EXACT = 1e-9
 """Relative tolerance, on another machine, of what no arithmetic of the model enters."""
+FACTS = ("parameters", *(f"images/{name}" for name in ("precision", "recall", "pixels", "classes", "objects")))
+"""Final metrics that no arithmetic of the model enters."""
 COSTS = ("seconds", "text_seconds", "start_read_mib", "train_seconds_per_step", "checkpoint_seconds", "peak_memory_gib")
 """Final metrics that are about the machine."""
 
@@ -264,7 +266,7 @@ def compare_across_machines(found: dict[str, Any], kept: dict[str, Any], later: 
         for key, tolerance in (("learning_rate", EXACT), ("loss", loss)):
             assert (key in got) == (key in wanted)
             assert got.get(key, 0) == pytest.approx(wanted.get(key, 0), rel=tolerance)
-    facts = [key for key in kept["final"] if key == "parameters" or key.startswith("caption/")]
+    facts = [key for key in kept["final"] if key in FACTS or key.startswith("caption/")]
     assert {key: found["final"][key] for key in facts} == pytest.approx(
         {key: kept["final"][key] for key in facts}, rel=EXACT
     )
