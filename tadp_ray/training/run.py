@@ -85,9 +85,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     if compute.compile:
         # What was compiled for an earlier cell of this process would decide which sizes are static in this one.
         torch.compiler.reset()
+    # Networks and optimizers of earlier cells are in cycles, which hold their memory until they are collected.
+    gc.collect()
     if device.type == "cuda":
-        # Networks of earlier cells are in cycles, which hold the GPU's memory until they are collected.
-        gc.collect()
         torch.cuda.reset_peak_memory_stats(device)
     try:
         with deterministic_algorithms(compute.deterministic):

@@ -1,9 +1,12 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
+import gc
 import math
 import shutil
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -450,3 +453,26 @@ def test_one_process_at_a_time_trains_a_cell(tmp_path: Path) -> None:
     # A lock ends with its holder.
     with Journal(tmp_path, "f", patience=0.0):
         pass
+
+
+@pytest.mark.slow
+def test_a_process_forgets_the_networks_of_its_earlier_cells(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are in cycles, and Python would keep a dozen of them until it collects garbage by itself."""
+    build, weights, alive = run_module.build_model, list[weakref.ref](), list[int]()
+
+    def noted(*arguments: Any) -> torch.nn.Module:
+        alive.append(sum(weight() is not None for weight in weights))
+        made = build(*arguments)
+        weights.extend(map(weakref.ref, made.parameters()))
+        return made
+
+    monkeypatch.setattr(run_module, "build_model", noted)
+    gc.disable()
+    try:
+        for seed in range(2):
+            train_cell(tiny_cell(seed=seed, schedule={"iterations": 2, "warmup_iterations": 0}), CPU)
+    finally:
+        gc.enable()
+    assert alive == [0, 0]
