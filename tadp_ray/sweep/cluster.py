@@ -29,7 +29,13 @@ log = logging.getLogger(__name__)
 # Ray on this machine alone. Its dashboard takes seconds to start. Without a port, Ray Train would ask whatever dashboard listens
 # on the default one whether its own controllers live, and end its workers if that one does not know them. Cells read their data
 # from disk, so the object store holds no tensors.
-LOCAL = {"include_dashboard": False, "dashboard_port": 0, "object_store_memory": 128 * 2**20}
+# Where memory runs out, the kernel kills a training process, and Tune restarts it. A kill by Ray's own monitor would end Tune.
+LOCAL = {
+    "include_dashboard": False,
+    "dashboard_port": 0,
+    "object_store_memory": 128 * 2**20,
+    "_system_config": {"memory_monitor_refresh_ms": 0},
+}
 
 NO_ROOM_SECONDS = 300.0
 """How long nodes may be missing before that is told, and between two times that it is told."""
@@ -39,6 +45,8 @@ UNAUTHENTICATED = "if one asks for a token, as `ray start` does where ~/.ray/aut
 
 # Frequent health checks, so that no worker idles; and a start-up time-out that lets a cell wait while others train.
 RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "8640000"}
+# A candidate that a search stops may take long to write its last files. After 2 seconds, Tune would silently drop the next one.
+RAY_TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "86400"}
 
 
 @contextmanager
@@ -173,6 +181,7 @@ def start_ray(address: str | None) -> None:
             runtime_env={
                 "env_vars": {
                     **RAY_TRAIN,
+                    **RAY_TUNE,
                     **({} if address else {"RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}),
                     # Processes of an existing cluster do not inherit the environment.
                     LEVEL: log_level(),

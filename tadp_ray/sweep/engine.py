@@ -24,7 +24,7 @@ from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
 from tadp_ray.sweep.cluster import cell_need, cell_slots, cluster, grow, warn_without_room
-from tadp_ray.sweep.failing import Crashes, note_failures, reported_failures
+from tadp_ray.sweep.failing import Crashes, note_failures, out_of_memory_told, reported_failures
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.progress import SweepProgress
@@ -184,8 +184,9 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
             mirror(plan.recipe.compute.address, todo),
             kill_hung_processes(todo),
         ):
-            results = tuner(plan, todo, at_once, crashes).fit()
-        failed = reported_failures(results)
+            with out_of_memory_told():
+                results = tuner(plan, todo, at_once, crashes).fit()
+        failed = reported_failures(results, crashes.recorded)
         note_failures(failed)
     finally:
         unsent = sender.close(timeout=60)

@@ -2,10 +2,12 @@
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ray import tune
+from ray.exceptions import OutOfMemoryError
 from ray.tune.experiment import Trial
 
 from tadp_ray.config.cell import Cell
@@ -25,18 +27,20 @@ FailedCell = tuple[Cell, str, str | None, str]
 """(cell, error, traceback, id of the command)."""
 
 
-def reported_failures(results: Iterable[tune.Result]) -> list[FailedCell]:
-    """Return the cells whose failure their process has reported; `Crashes` records those of processes that died.
+def reported_failures(results: Iterable[tune.Result], recorded: Container[str]) -> list[FailedCell]:
+    """Return the cells whose failure their process has reported, or with which Ray Tune could not go on.
 
-    Traceback None: a user's error of one of several workers; empty: what the cell's journal says.
+    Those of processes that died are `recorded` by `Crashes`. Traceback None: a user's error of one of several workers; empty: as
+    the cell's journal says.
     """
     failed = []
-    for result in (result for result in results if not result.error):
-        reported = result.metrics or {}
+    # Without settings are those of processes that never started, which are recorded.
+    for result in (result for result in results if result.config):
+        reported, told = result.metrics or {}, str(result.error or "")
         for cell in result.config["cells"]:
-            error = reported.get("errors", {}).get(cell.fingerprint)
-            if error and final_metrics(cell.folder, cell.fingerprint) is None:
-                failed.append((cell, error, reported.get("trace", ""), result.config["command"]))
+            error = error_in(told) if told else reported.get("errors", {}).get(cell.fingerprint)
+            if error and cell.fingerprint not in recorded and final_metrics(cell.folder, cell.fingerprint) is None:
+                failed.append((cell, error, told or reported.get("trace", ""), result.config["command"]))
     return failed
 
 
@@ -75,6 +79,25 @@ def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> Non
     log.error("%s failed: %s%s", cell.name, error, where)
 
 
+@contextmanager
+def out_of_memory_told() -> Iterator[None]:
+    """Run Ray Tune in the block, which ends with a bare RuntimeError when Ray's memory monitor has killed a training process.
+
+    Raises:
+        UserError: in its place.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error.__cause__, OutOfMemoryError):
+            raise
+        raise UserError(
+            "Ray killed a training process, since its node's memory was nearly full; run this again, which resumes, with fewer "
+            "cells at once (more compute.cpus for each) or on nodes with more memory. What Ray says of it: "
+            f"{str(error.__cause__).strip().splitlines()[0]}"
+        ) from None
+
+
 class Crashes(tune.Callback):
     """Logs in one line that a process died and its cells are resumed, and records at once that it died for good.
 
@@ -101,10 +124,15 @@ class Crashes(tune.Callback):
 
 
 def crash_of(trial: Trial) -> tuple[str, str]:
-    """Return the last error that Ray tells of a trial's process, and all that it tells; a killed process has said nothing."""
+    """Return the last error that Ray tells of a trial's process, and all that it tells of the last time."""
     # `Trial.get_error` reads a copy in the storage, which is made later.
     file = Path(trial.error_file or "")
     told = file.read_text(encoding="utf-8", errors="replace") if file.is_file() else ""
     last = told.rpartition("Failure # ")[2].partition("\n")[2]
-    errors = [line for line in last.splitlines() if ERROR_LINE.fullmatch(line)]
-    return errors[-1] if errors else "its process died, often because memory ran out", last
+    return error_in(last), last
+
+
+def error_in(told: str) -> str:
+    """Return the last error in what Ray tells."""
+    errors = [line for line in told.splitlines() if ERROR_LINE.fullmatch(line)]
+    return errors[-1] if errors else "its process died, often because memory ran out"

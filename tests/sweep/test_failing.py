@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ray.exceptions import OutOfMemoryError
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
@@ -101,3 +102,33 @@ def test_a_process_that_died_for_good_is_recorded_at_once(case: str, make_cell, 
     recorded = failure(cell.folder)
     assert recorded is not None and recorded.error == error and crashes.recorded == {cell.fingerprint}
     assert not told or (cell.folder / TRACEBACK).read_text() == told
+
+
+def test_a_cell_with_which_tune_could_not_go_on_has_failed(make_cell) -> None:
+    lost, recorded, unfinished = (make_cell(seed=seed) for seed in range(3))
+
+    def result(cell: Cell, error: object = None, **metrics: object) -> SimpleNamespace:
+        return SimpleNamespace(config={"cells": [cell], "command": "mine"}, metrics=metrics, error=error)
+
+    aborted = "Trial aborted\nAbortError: no reset"
+    results = [
+        result(lost, error=RuntimeError(aborted)),
+        result(recorded, error=RuntimeError("died")),
+        result(unfinished, errors={unfinished.fingerprint: "no disk"}),
+        SimpleNamespace(config=None, metrics=None, error=RuntimeError("never started")),
+    ]
+    assert failing.reported_failures(results, {recorded.fingerprint}) == [
+        (lost, "AbortError: no reset", aborted, "mine"),
+        (unfinished, "no disk", "", "mine"),
+    ]
+
+
+def test_a_kill_by_rays_memory_monitor_is_told() -> None:
+    """Ray Tune ends with a RuntimeError then."""
+    with pytest.raises(
+        UserError, match="memory was nearly full; run this again, which resumes.* of it: Task was killed"
+    ):
+        with failing.out_of_memory_told():
+            raise RuntimeError("Caught unexpected exception") from OutOfMemoryError("Task was killed\nby the monitor")
+    with pytest.raises(RuntimeError, match="a bug"), failing.out_of_memory_told():
+        raise RuntimeError("a bug")
