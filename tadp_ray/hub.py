@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import constants, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalEntryNotFoundError
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
@@ -34,7 +34,13 @@ def from_hub(repository: str, patterns: Sequence[str], missing: str, remedy: str
             `remedy`.
     """
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=_cached_only))
+        try:
+            return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=_cached_only))
+        except HTTPError as error:
+            if isinstance(error, HfHubHTTPError):
+                raise
+            # The hub looks into its cache only where there is no connection at all, and not where one breaks.
+            return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         if _cached_only:
             raise UserError(

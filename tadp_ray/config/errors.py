@@ -32,6 +32,10 @@ class ConfigError(UserError):
         self.lines = tuple(map(masked, lines))
         super().__init__("\n".join(lines))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Else it is made of its text when it arrives from another process.
+        return type(self), (self.lines,)
+
 
 def suggestion(name: str, valid: Sequence[str], cutoff: float = 0.6) -> str:
     """Return `did you mean X?` for a near miss, else nothing."""

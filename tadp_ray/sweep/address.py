@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pyarrow import ArrowException
-from pyarrow.fs import FileSelector, FileSystem, FileType
+from pyarrow.fs import FileSelector, FileSystem, FileType, PyFileSystem
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import FULL, drafted
@@ -113,7 +113,7 @@ class Remote:
         """
         try:
             self.make_folder("")
-            self.write(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
+            self.replace(BytesIO(os.uname().nodename.encode()), SWEEP_MARK)
         except REMOTE_ERRORS as error:
             raise unusable(self.address, error) from None
 
@@ -124,7 +124,7 @@ class Remote:
     def has_marker(self) -> bool:
         """Return whether this machine sees the marker file."""
         with suppress(*REMOTE_ERRORS):
-            return self.files.get_file_info(f"{self.path}/{SWEEP_MARK}").type is FileType.File
+            return self._look(f"{self.path}/{SWEEP_MARK}").type is FileType.File
         return False
 
     def delete_ray_files(self) -> None:
@@ -132,13 +132,19 @@ class Remote:
         with suppress(*REMOTE_ERRORS):
             self.files.delete_dir(f"{self.path}/{RAY}")
 
+    def _look(self, what: Any) -> Any:
+        """Return pyarrow's facts on files as they are now: file systems of fsspec's may remember what they saw first."""
+        if isinstance(self.files, PyFileSystem):
+            self.files.handler.fs.invalidate_cache()
+        return self.files.get_file_info(what)
+
     def sizes(self, names: Sequence[str]) -> list[int]:
         """Return the sizes of files in bytes; 0 for missing files."""
-        return [info.size or 0 for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
+        return [info.size or 0 for info in self._look([f"{self.path}/{name}" for name in names])]
 
     def mtimes(self, names: Sequence[str]) -> list[int | None]:
         """Return the modification times of files in nanoseconds of the storage's clock; None for missing files."""
-        return [info.mtime_ns for info in self.files.get_file_info([f"{self.path}/{name}" for name in names])]
+        return [info.mtime_ns for info in self._look([f"{self.path}/{name}" for name in names])]
 
     def read(self, name: str) -> bytes:
         """Return the content of a small file."""
@@ -147,12 +153,12 @@ class Remote:
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names of the files in a folder."""
-        found = self.files.get_file_info(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
+        found = self._look(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
         return sorted(info.base_name for info in found if info.type is FileType.File and info.extension != "part")
 
     def folders(self, folder: str) -> set[str]:
         """Return the names of the folders in a folder. An object store lists a thousand in one request."""
-        found = self.files.get_file_info(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
+        found = self._look(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
         return {info.base_name for info in found if info.type is FileType.Directory}
 
     def fetch(self, name: str, target: Path) -> None:
@@ -181,8 +187,14 @@ class Remote:
         if size > LARGEST_COPY and self.files.type_name == "s3":
             self.write(source, name)
             return
+        draft, target = f"{self.path}/{name}.part", f"{self.path}/{name}"
         self.write(source, f"{name}.part")
-        self.files.move(f"{self.path}/{name}.part", f"{self.path}/{name}")
+        try:
+            self.files.move(draft, target)
+        except NotImplementedError:
+            # Accounts of Azure without a hierarchical namespace cannot rename; a copy is seen when it is complete, too.
+            self.files.copy_file(draft, target)
+            self.files.delete_file(draft)
 
     def delete_folder(self, name: str) -> None:
         """Delete a folder if it exists.

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from huggingface_hub.errors import HTTPError
 from safetensors.torch import load_file, save_file
 
+from tadp_ray import hub
 from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.weights import weights_digest
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
@@ -194,3 +196,28 @@ def test_the_digest_follows_contents_and_not_the_place(tiny_folder: Path, copy: 
     tensors["conv_in.bias"][0] += 1e-6
     save_file(tensors, copy / UNET)
     assert weights_digest(str(copy)) != weights_digest(str(tiny_folder))
+
+
+def test_the_digest_is_of_what_is_read(tiny_folder: Path, copy: Path) -> None:
+    """Another program may have put other copies of the weights into the hub's cache."""
+    weights = copy / UNET
+    for other in ("diffusion_pytorch_model.bin", weights.name.replace(".safe", ".fp16.safe"), "flax_model.msgpack"):
+        (weights.parent / other).write_bytes(b"other")
+    assert weights_digest(str(copy)) == weights_digest(str(tiny_folder))
+    weights.rename(weights.with_name(weights.name.replace(".safe", ".fp16.safe")))
+    half = weights_digest(str(copy))
+    weights.with_name(weights.name.replace(".safe", ".fp16.safe")).write_bytes(b"changed")
+    assert weights_digest(str(copy)) != half
+
+
+def test_a_hub_that_breaks_off_is_replaced_by_its_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = []
+
+    def snapshot(repository: str, *, local_files_only: bool, **_: object) -> str:
+        asked.append(local_files_only)
+        if not local_files_only:
+            raise HTTPError("peer closed connection")
+        return str(tmp_path)
+
+    monkeypatch.setattr(hub, "snapshot_download", snapshot)
+    assert hub.from_hub("a/b", ["*.json"], "missing", "; mend") == tmp_path and asked == [False, True]

@@ -11,16 +11,19 @@ from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import BinaryIO
+from unittest.mock import Mock
 
 import pytest
 import torch
-from pyarrow.fs import FileSystem
+from fsspec.implementations.local import LocalFileSystem as LocalFiles
+from pyarrow import ArrowNotImplementedError
+from pyarrow.fs import FileSystem, FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.search import Search
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, file_state
-from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, MODEL, TRACEBACK, WORKER_LOG
+from tadp_ray.layout import BEST, CHECKPOINT, JOURNAL, MODEL, SWEEP_MARK, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep import address as address_module
 from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
@@ -522,3 +525,37 @@ def test_a_cell_that_is_set_aside_leaves_nothing_at_the_address(cell: Cell, node
     assert sorted(path.name for path in aside.iterdir()) == [JOURNAL, MODEL]
     node("other").fetch()
     assert [*read_journal(cell.at(node_folder(address)).folder)] == []
+
+
+def test_an_address_that_cannot_rename_has_copies(tmp_path: Path) -> None:
+    """As an account of Azure without a hierarchical namespace."""
+    files, folder = LocalFileSystem(), tmp_path / "there"
+    remote = Remote(folder.as_uri())
+    remote.files = Mock(wraps=files, type_name="abfs")
+    remote.files.move.side_effect = ArrowNotImplementedError("Move")
+    remote.write_marker()
+    remote.replace(BytesIO(b"old"), "journal")
+    remote.replace(BytesIO(b"new"), "journal")
+    assert remote.names("") == ["journal", SWEEP_MARK] and remote.read("journal") == b"new" and remote.has_marker()
+
+
+class Remembering(LocalFiles):
+    """Answers from what it has seen until it is told to forget, as fsspec's file systems over FTP and S3 do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: dict[str, dict] = {}
+
+    def info(self, path: str, **options: object) -> dict:
+        return self._seen.setdefault(path, super().info(path, **options))
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self._seen.clear()
+
+
+def test_what_a_node_writes_is_seen_by_a_file_system_that_remembers(tmp_path: Path) -> None:
+    remote = Remote(tmp_path.as_uri())
+    remote.files = PyFileSystem(FSSpecHandler(Remembering()))
+    for number in range(1, 3):
+        (tmp_path / "journal").write_bytes(b"x" * number)
+        assert remote.sizes(["journal"]) == [number] and remote.names("") == ["journal"]

@@ -1,6 +1,7 @@
 """Locates the files of a latent diffusion model and hashes their contents. Needs no torch, so that planning is fast."""
 
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from importlib import resources
 from pathlib import Path
 
@@ -89,6 +90,18 @@ def weights_digest(weights: str, parts: Sequence[str] = PARTS) -> str:
 
 def folder_digest(path: Path, parts: Sequence[str]) -> str:
     """Return the hash of the contents of a diffusers folder: of subfolders, or of files at its top, of these names."""
-    found = [file for part in parts for file in (path / part, *(path / part).rglob("*"))]
-    files = sorted(file for file in found if file.is_file())
+    files = sorted(file for part in parts for file in files_of(path / part))
     return contents_digest({str(file.relative_to(path)): file for file in files})
+
+
+def files_of(part: Path) -> list[Path]:
+    """Return a file, or the files of a subfolder that are read: those that `locate` downloads.
+
+    The hub's cache may hold others, which another program downloaded. Half-precision weights are read where there are no others.
+    """
+    if part.is_file():
+        return [part]
+    files = [file for file in part.rglob("*") if file.is_file()]
+    fetched = [file for file in files if any(fnmatch(file.name, pattern) for pattern in FETCHED)]
+    has_weights = [any(file.suffix == ".safetensors" for file in found) for found in (files, fetched)]
+    return files if has_weights == [True, False] else fetched
