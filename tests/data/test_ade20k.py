@@ -36,6 +36,15 @@ def test_official_samples_are_read_label_by_label(shared: Path, put, tmp_path: P
     assert val.present(2) == tuple(CLASSES[label - 1] for label in np.unique(raw) if label)
 
 
+def test_each_split_has_folders_of_its_own(put, tmp_path: Path, photo: np.ndarray) -> None:
+    for folder, name in (("training", "ADE_train_00000001"), ("validation", "ADE_val_00000001")):
+        put(f"images/{folder}/{name}.jpg", photo)
+        put(f"annotations/{folder}/{name}.png", np.ones((40, 48), np.uint8))
+    data = PublishedData(kind="ade20k", root=tmp_path)
+    assert open_dataset(data, "train").ids == ("ADE_train_00000001.jpg",)
+    assert open_dataset(data, "val").ids == ("ADE_val_00000001.jpg",)
+
+
 def test_the_recipe_names_this_set() -> None:
     recipe = load_recipe(Path(__file__).parents[2] / "experiments/recipes/ade20k_fast_4k.yaml")
     assert recipe.data.kind == "ade20k" and recipe.data.target_domain is None

@@ -340,6 +340,22 @@ def test_coco_in_its_own_layout(put: Callable, photo: np.ndarray, tmp_path: Path
     assert open_dataset(data, "train", tmp_path / "runs").digest() == train.digest()
 
 
+@pytest.mark.parametrize("kind", ["coco", "folder"])
+def test_objects_with_any_mark_are_difficult_where_they_are_scored(
+    photos: Path, put: Callable, photo: np.ndarray, kind: str
+) -> None:
+    """In COCO's own layout and in a file of one's own; crowds alone are marked as such."""
+    marks: tuple[dict[str, Any], ...] = ({}, {"iscrowd": 1}, {"ignore": 1}, {"difficult": True})
+    if kind == "coco":
+        coco(put, photo, "val", *(annotation(5, 1, [1, 2, 3, 4], **mark) for mark in marks))
+        val = open_dataset(PublishedData(kind="coco", root=photos), "val")
+    else:
+        put("boxes.json", instances(*(annotation(1, 3, [1, 2, 3, 4], **mark) for mark in marks)))
+        val = open_dataset(boxes_of(photos), "val")
+    assert val[0].difficult.tolist() == [False, True, True, True]
+    assert val[0].crowd.tolist() == [False, True, False, False]
+
+
 def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, tmp_path: Path) -> None:
     for split in ("train", "val"):
         for name in "ab":
@@ -379,8 +395,9 @@ def test_crowds_are_written_so_that_score_reads_them(tmp_path: Path) -> None:
 
     from tadp_ray.tasks.detection.coco import BoxFiles, read_coco
 
-    flags = {"labels": torch.tensor([0, 1]), "difficult": torch.tensor([False, True])}
-    wanted = {"boxes": torch.tensor([[1.0, 1, 4, 4], [0, 0, 9, 9]]), "crowd": torch.tensor([False, True]), **flags}
+    boxes = torch.tensor([[1.0, 1, 4, 4], [0, 0, 9, 9], [2, 2, 5, 5]])
+    flags = {"difficult": torch.tensor([False, True, True]), "crowd": torch.tensor([False, True, False])}
+    wanted = {"boxes": boxes, "labels": torch.tensor([0, 1, 0]), **flags}
     found = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}
     files = BoxFiles(("cat", "dog"))
     files.add(tmp_path, "a", (40, 48), wanted, found)
@@ -389,4 +406,5 @@ def test_crowds_are_written_so_that_score_reads_them(tmp_path: Path) -> None:
     assert [(each.name, bool(each.value), each.crowd) for each in objects] == [
         ("cat", False, False),
         ("dog", True, True),
+        ("cat", True, False),
     ]

@@ -16,6 +16,8 @@ from tadp_ray.captions.precision_recall import degrade
 from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.data import drawings
 from tadp_ray.data import scenes as module
+from tadp_ray.data.config import ScenesData
+from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import Sample
 from tadp_ray.data.scenes import (
     BACKDROPS,
@@ -89,6 +91,11 @@ def test_every_machine_renders_the_same_bits(style: str, digest: str) -> None:
 def test_splits_and_seeds_show_different_scenes(scenes: Scenes) -> None:
     assert len({Scenes(split, 2).digest() for split in SPLITS} | {Scenes("train", 2, seed=1).digest()}) == 5
     assert not np.array_equal(Scenes("train", 1, seed=1)[0].mask, scenes[0].mask)
+
+
+def test_the_scenes_that_are_scored_are_of_the_split_that_a_recipe_names() -> None:
+    scored = open_dataset(ScenesData(kind="scenes", eval_split="test", val=2), "val")
+    assert scored.ids == Scenes("test", 2).ids == ("test-0-000000", "test-0-000001")
 
 
 def test_a_split_is_other_random_numbers_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

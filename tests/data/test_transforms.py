@@ -1,11 +1,13 @@
 """Training views keep image and label map together, and stay in range."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tadp_ray.config.data import AugmentConfig
 from tadp_ray.data.pixels import Pixels, to_tensor
-from tadp_ray.data.sample import Sample
+from tadp_ray.data.sample import Sample, Truth
 from tadp_ray.data.transforms import Augment, cut_depth
 
 
@@ -68,6 +70,37 @@ def test_depth_and_boxes_go_along_with_the_image() -> None:
     stretched = Augment(AugmentConfig(flip=0, stretch=64), "boxes")(sample, 0)
     assert stretched.image.shape == (64, 64, 3)
     assert stretched.boxes[0].tolist() == pytest.approx([32, 16, 53.33, 32], abs=0.01)
+
+
+@pytest.mark.parametrize("sized", [{"resize": 64}, {"scale": (1.6, 1.6)}, {"stretch": 64}])
+@pytest.mark.parametrize(("truth", "values"), [("mask", (0, 100)), ("depth", (0.0, 3.5))])
+def test_a_view_of_another_size_has_no_values_between_those_of_the_ground_truth(
+    truth: Truth, values: tuple[float, float], sized: dict[str, Any]
+) -> None:
+    given = np.full((40, 60), values[1], np.uint8 if truth == "mask" else np.float32)
+    given[:, :20] = values[0]
+    sample = Sample("a", np.zeros((40, 60, 3), np.uint8), **{truth: given})
+    view = Augment(AugmentConfig(flip=0, **sized), truth)(sample, 0)
+    assert view.truth(truth).shape == view.image.shape[:2] and min(view.image.shape[:2]) == 64
+    assert {*np.unique(view.truth(truth))} == {*values}
+
+
+def test_boxes_end_where_a_crop_ends_and_those_outside_are_gone() -> None:
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[3:9, 2:14] = 200
+    objects = {
+        "boxes": np.array([[2, 3, 14, 9]], np.float32),
+        "box_classes": np.array([4]),
+        "difficult": np.array([False]),
+    }
+    counts = set()
+    for seed in range(40):
+        view = Augment(AugmentConfig(crop=32, flip=0), "boxes")(Sample("a", image, **objects), seed)
+        rows, columns = np.nonzero(view.image[..., 0])
+        seen = [[columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]] if len(rows) else []
+        assert view.boxes.tolist() == seen and len(view.box_classes) == len(view.difficult) == len(seen)
+        counts.add(len(seen))
+    assert counts == {0, 1}
 
 
 def test_a_view_that_is_stretched_may_be_smaller_than_the_crop(sample: Sample) -> None:
