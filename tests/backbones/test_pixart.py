@@ -17,6 +17,7 @@ from torch import Tensor
 from tadp_ray.backbones.pixart.backbone import PixArtBackbone
 from tadp_ray.backbones.pixart.family import PixArtFamily
 from tadp_ray.backbones.pixart.load import PixArt, load_pixart
+from tadp_ray.backbones.pixart.weights import digest_pixart, text_length
 from tadp_ray.backbones.stable_diffusion.family import StableDiffusion
 from tadp_ray.conditioning.text_encoder import TextAdapter, class_embedding, count_tokens, encode_names, encode_prompts
 from tadp_ray.config.model import MODELS
@@ -303,6 +304,13 @@ def test_a_folder_without_a_part_is_refused(copy: Path, part: str) -> None:
             UserError, match=rf"lacks {part}; a diffusers folder holds vae/, transformer/.* transformer/ alone"
         ):
             ask(config)
+
+
+def test_the_digest_follows_the_pipeline_that_the_folder_names(tiny_pixart_folder: Path, copy: Path) -> None:
+    """By it a text has 120 or 300 tokens."""
+    assert digest_pixart(str(copy)) == digest_pixart(str(tiny_pixart_folder)) and text_length(copy) == 300
+    changed(copy / "model_index.json", _class_name="PixArtAlphaPipeline")
+    assert digest_pixart(str(copy)) != digest_pixart(str(tiny_pixart_folder)) and text_length(copy) == 120
 
 
 def test_other_models_are_refused(copy: Path, tiny_folder: Path, tiny_pixart_folder: Path) -> None:

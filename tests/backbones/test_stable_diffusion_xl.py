@@ -10,12 +10,14 @@ import jaxtyping
 import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.backbones.stable_diffusion_xl.family import StableDiffusionXL
 from tadp_ray.backbones.stable_diffusion_xl.load import DiffusionXL, load_diffusion_xl
+from tadp_ray.backbones.stable_diffusion_xl.weights import digest_xl
 from tadp_ray.conditioning.text_encoder import count_tokens, encode_names, encode_prompts
 from tadp_ray.config.model import MODELS
 from tadp_ray.errors import UserError
@@ -188,6 +190,14 @@ def test_a_folder_without_a_part_is_refused(copy: Path, part: str) -> None:
             UserError, match=rf"lacks {part}; a diffusers folder holds vae/.*, text_encoder_2/, tokenizer_2/"
         ):
             ask(config)
+
+
+def test_the_digest_follows_the_second_text_encoder_too(tiny_xl_folder: Path, copy: Path) -> None:
+    assert digest_xl(str(copy)) == digest_xl(str(tiny_xl_folder))
+    tensors = load_file(copy / "text_encoder_2/model.safetensors")
+    tensors["text_projection.weight"][0, 0] += 1e-3
+    save_file(tensors, copy / "text_encoder_2/model.safetensors", {"format": "pt"})
+    assert digest_xl(str(copy)) != digest_xl(str(tiny_xl_folder))
 
 
 def test_each_family_names_the_other_for_its_folders(tiny_folder: Path, tiny_xl_folder: Path, copy: Path) -> None:

@@ -2,17 +2,26 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import AutoImageProcessor, CLIPVisionModelWithProjection, Dinov2Model, ViTForImageClassification
+from transformers import (
+    AutoImageProcessor,
+    CLIPImageProcessor,
+    CLIPVisionModelWithProjection,
+    Dinov2Model,
+    ViTForImageClassification,
+)
 
 from tadp_ray.conditioning.encoder_files import encoder_digest
-from tadp_ray.conditioning.image_encoder import load_image_encoder
+from tadp_ray.conditioning.image_encoder import load_image_encoder, preprocessing
 from tadp_ray.data.pixels import normalized, unit_range
 from tadp_ray.errors import UserError
 
@@ -79,6 +88,26 @@ def test_pixels_that_a_processor_does_not_normalize_are_not_normalized(
     )
 
 
+@pytest.mark.parametrize("resample", [2, 3])
+def test_a_large_view_is_made_small_by_pillow_s_filter_of_that_number(
+    tiny_vision: Path, tmp_path: Path, resample: int
+) -> None:
+    folder = preprocessed(tiny_vision / "clip", tmp_path / "other", resample=resample)
+    encoder = load_image_encoder(str(folder), "embedding")
+    seen = replace(encoder, network=lambda pixel_values: SimpleNamespace(image_embeds=pixel_values.flatten(1)))
+    noise = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    small = Image.fromarray(noise).resize((16, 16), Image.Resampling(resample))
+    found, expected = (seen(torch.from_numpy(np.array(each)).permute(2, 0, 1)[None] / 255) for each in (noise, small))
+    # Pillow rounds twice, to whole levels, which are 0.015 apart once they are normalized.
+    torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(("cropped", "size"), [(True, (16, 24)), (False, (20, 20))])
+def test_an_encoder_s_size_is_that_of_the_crop_or_the_shortest_edge(cropped: bool, size: tuple[int, int]) -> None:
+    sizes = {"size": {"shortest_edge": 20}, "crop_size": {"height": 16, "width": 24}}
+    assert preprocessing(CLIPImageProcessor(**sizes, do_center_crop=cropped))[0] == size
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -126,7 +155,13 @@ def test_what_is_no_image_encoder_is_refused(tiny_vision: Path, tiny_folder: Pat
 
 def test_a_digest_depends_on_weights_and_configurations_and_not_on_the_place(tiny_vision: Path, tmp_path: Path) -> None:
     moved = copied(tiny_vision / "clip", tmp_path / "moved")
-    assert encoder_digest(str(moved)) == encoder_digest(str(tiny_vision / "clip"))
+    digests = [encoder_digest(str(moved))]
+    assert digests == [encoder_digest(str(tiny_vision / "clip"))]
+    weights = load_file(moved / "model.safetensors")
+    weights["visual_projection.weight"][0, 0] += 1e-3
+    save_file(weights, moved / "model.safetensors", {"format": "pt"})
+    digests.append(encoder_digest(str(moved)))
     config = moved / "preprocessor_config.json"
     config.write_text(config.read_text().replace("0.48", "0.58"))
-    assert encoder_digest(str(moved)) != encoder_digest(str(tiny_vision / "clip"))
+    digests.append(encoder_digest(str(moved)))
+    assert len({*digests}) == 3
