@@ -120,6 +120,35 @@ def test_a_cell_that_nobody_started_is_not_started(make_cell) -> None:
     assert (report.state, report.step, report.score, report.run_id) == ("not started", 0, None, None)
 
 
+@pytest.mark.parametrize(("age", "state"), [(100, "training"), (700, "interrupted")])
+def test_a_cell_at_an_address_is_in_training_while_its_journal_grows(
+    make_cell, journals, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, age: float, state: str
+) -> None:
+    """Its heartbeats are not copied to this machine."""
+    monkeypatch.chdir(tmp_path)
+    cell = make_cell()
+    recipe = cell.recipe.model_copy(update={"compute": ComputeConfig(storage="s3://b/r")})
+    cell = cell.model_copy(update={"recipe": recipe})
+    journals.start(cell)
+    written = time.time() - age
+    os.utime(cell.folder / "journal.jsonl", (written, written))
+    assert cell_report(cell, None, None).state == state
+
+
+def test_status_and_logs_are_of_the_sweep_that_runs_and_not_of_the_newest(
+    run, cells, experiment: Path, swept, tmp_path: Path
+) -> None:
+    (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.25, 0.75], caption.recall: [0.5, 1.0]}\n")
+    swept(experiment.rename(tmp_path / "newest.yaml"))
+    newest, tiny = run("list", json_too=True)
+    assert run("status", json_too=True)["name"] == newest["name"] == "newest"
+    lock = acquire_lock(tmp_path / "runs/sweep.lock")
+    with announced(tmp_path / "runs", "tiny", "pocket", tiny["run_id"]):
+        assert run("status", json_too=True)["name"] == "tiny"
+        assert run("logs", "precision=0.5", "recall=1.0", json_too=True)["fingerprint"] == cells[1].fingerprint
+    lock.release()
+
+
 @pytest.mark.parametrize(
     "words", [["precision=1.0", "recall=1.0"], ["caption.precision=1", "caption.recall=1", "seed=0"], ["FINGERPRINT"]]
 )
@@ -384,8 +413,9 @@ def test_weights_are_deleted_only_if_named_and_what_is_lost_is_said(run, files) 
 
 
 def test_rules_by_age_and_by_sweep(run, files) -> None:
-    old = time.time() - 3 * 86400
-    os.utime(files["1/checkpoint.safetensors"], (old, old))
+    for name, days in (("1/checkpoint.safetensors", 3), ("2/checkpoint.safetensors", 1)):
+        written = time.time() - days * 86400
+        os.utime(files[name], (written, written))
     (found,) = run("gc", "checkpoints", "--older-than", "2", json_too=True)
     assert found["files"] == [str(files["1/checkpoint.safetensors"])]
     (none,) = run("gc", "checkpoints", "--sweep", "other", json_too=True)

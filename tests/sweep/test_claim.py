@@ -127,6 +127,18 @@ def test_a_killed_sweep_is_taken_over_in_its_folder_and_told_elsewhere(
     assert claims(address) == []
 
 
+def test_a_sweep_at_a_storage_without_times_is_taken_for_a_living_one(
+    address: str, machine: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one of a copy of its folder on another machine."""
+    monkeypatch.setattr(Remote, "mtimes", lambda self, names: [None] * len(names))
+    name = leave(address, machine("first"))
+    with pytest.raises(UserError, match="process 7 on gone since .*; wait for it or stop it, then run this again$"):
+        with claimed(address, machine("first")):
+            raise AssertionError
+    assert claims(address) == [name]
+
+
 def test_a_killed_sweep_of_this_machine_is_taken_over_at_once(address: str, machine: Callable[[str], Path]) -> None:
     """Its id is another process's by now, or nobody's."""
     for number in (os.getpid(), 2**22 + 1):

@@ -8,7 +8,7 @@ import pytest
 from tadp_ray.config.cell import Cell
 from tadp_ray.tracking import query
 from tadp_ray.tracking.client import Client
-from tadp_ray.tracking.query import finished, rows
+from tadp_ray.tracking.query import evidence, finished, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
@@ -114,3 +114,10 @@ def test_rows_by_status_and_the_newest_of_them(store, make_cell, put: Put, searc
     ids = lambda **which: [row.run_id for row in rows(store, "prec_recall", "pocket", **which)]
     assert ids() == runs and ids(status="FAILED") == runs[1::2] and ids(status="FINISHED", newest=1) == [runs[2]]
     assert len(searches) == 3
+
+
+def test_the_traceback_of_a_cell_is_that_of_its_newest_failure(store, make_cell, put: Put) -> None:
+    cell = make_cell()
+    for status, said in (("FAILED", "first"), ("FAILED", "second"), ("FINISHED", "third")):
+        store.client.log_text(put(cell, status=status), said, "traceback.txt")
+    assert evidence(store, cell.fingerprint) == {"traceback.txt": "second"}
