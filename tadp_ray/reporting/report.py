@@ -1,6 +1,7 @@
 """Gathers a report of everything in a tracking store: each experiment at each scale, each analysis, and what is missing."""
 
 import json
+import math
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -229,7 +230,9 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
     done = {cell.fingerprint: found[cell.fingerprint] for cell in sweep.cells if cell.fingerprint in found}
     axes, runs, _ = runs_of(keys, sweep.cells, done, metric, title)
     ids = [done[cell.fingerprint].run_id for cell in sweep.cells if cell.fingerprint in done]
-    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: own[0][1], reverse=not lower_is_better(metric))
+    sign = 1 if lower_is_better(metric) else -1
+    # A run that ended in no number is never the best.
+    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: (math.isnan(own[0][1]), sign * own[0][1]))
     rows = tuple((*map(shown, values), format_value(metric, value), run) for (values, value), run in ranked)
     summary = ()
     if ranked:

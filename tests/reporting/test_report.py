@@ -1,5 +1,6 @@
 """The report holds all that a store holds, says what the numbers say, and shows what is missing with what fills it."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,8 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
+from tadp_ray.reporting.report import other_section
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry
+from tadp_ray.tracking.sweep_run import SweepRun
 
 FACTS = {
     "name": "copy_paste",
@@ -134,6 +137,30 @@ def test_a_sweep_without_a_file_has_its_runs_listed_the_best_first(store, asked:
         ["| 0.5", "1", "20.00"],
         ["| 0.5", "0.5", "10.00"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("task", "metric", "values", "listed", "best"),
+    [
+        ("segmentation", "miou", (30.0, 20.0, 50.0), ["50.00", "30.00", "20.00", "nan"], "mIoU (%): best 50.00"),
+        ("depth", "rmse", (0.3, 0.2, 0.5), ["0.200", "0.300", "0.500", "nan"], "RMSE (m): best 0.200"),
+    ],
+)
+@pytest.mark.parametrize("place", range(4))
+def test_of_a_search_the_best_run_is_listed_first_and_one_that_ended_in_no_number_last(
+    make_cell, row_of, task: str, metric: str, values: tuple[float, ...], listed: list[str], best: str, place: int
+) -> None:
+    """Wherever that one is in the search."""
+    reached = [*values[:place], math.nan, *values[place:]]
+    cells = [make_cell(precision) for precision in (0.25, 0.5, 0.75, 1.0)]
+    cells = [cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"task": task})}) for cell in cells]
+    found = {
+        cell.fingerprint: replace(row_of(cell, 0.0), metrics={metric: value})
+        for cell, value in zip(cells, reached, strict=True)
+    }
+    section = other_section("lr", "pocket", SweepRun("r", "", tuple(cells)), found)
+    assert [row[2] for row in section.listed.rows] == listed
+    assert section.summary[0].startswith(f"{best} with precision ")
 
 
 def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_path: Path, swept) -> None:
