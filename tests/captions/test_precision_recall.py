@@ -130,6 +130,13 @@ def test_where_every_image_holds_all_classes_distractors_or_a_selection_mend_a_p
     assert score(say(present, NAMES[:5], precision=0.75), present).precision == 0.75
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_every_image_keeps_min_true_names_and_images_with_more_make_up_for_it(by_name):
+    present = {**{f"few{k}": NAMES[:2] for k in range(5)}, **{f"many{k}": NAMES[:10] for k in range(5)}}
+    said = say(present, recall=0.5, min_true=2, by_name=by_name)
+    assert min(map(len, said.values())) == 2 and score(said, present).recall == 0.5
+
+
 def test_min_true_zero_reaches_any_recall_and_a_small_data_set_is_off_by_one_name_at_most():
     present = {f"image{k}": NAMES[:1] for k in range(100)}
     assert score(say(present, recall=0.25, min_true=0), present).recall == 0.25

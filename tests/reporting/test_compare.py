@@ -9,10 +9,10 @@ from rich.console import Console
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.schema import FigureConfig
 from tadp_ray.config.table import Side
-from tadp_ray.reporting.compare import compare, find_row
+from tadp_ray.reporting.compare import compare, differences_to, find_row
 from tadp_ray.reporting.regression import correlation_notes, fit_line, fit_rows, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
-from tadp_ray.reporting.table import build_table
+from tadp_ray.reporting.table import TableEntry, build_table
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
@@ -80,6 +80,15 @@ def test_only_seeds_of_both_rows_count_and_what_has_no_interval_says_why(filled)
     assert compared.notes[-1] == "no interval for 1 entry: cells without per-image results"
     others = {**images, gone: SegmentationImages("segmentation", ("sky",), images[gone].images[1:])}
     assert "scored on other images" in compare(table, "0.5", others).notes[-1]
+
+
+def test_values_of_the_same_seed_are_subtracted():
+    def entry(values, seeds):
+        return TableEntry("r", "c", "miou", values, 3, None, ("run",) * len(values), seeds=seeds)
+
+    found, reasons = differences_to({})(entry((40.0, 20.0, 10.0), (0, 1, 2)), entry((9.0, 15.0), (2, 1)))
+    # 20 - 15 of seed 1 and 10 - 9 of seed 2.
+    assert found.text == "+3.00 ± 2.83" and reasons == ["cells without per-image results"]
 
 
 def test_too_few_images_give_no_interval(filled):

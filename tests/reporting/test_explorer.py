@@ -68,6 +68,15 @@ def test_what_seeds_tell_apart_is_said_and_what_they_do_not(spec) -> None:
     assert "One seed: nothing is judged, and differences may be chance; 3 seeds tell more." in list(sentences(one))
 
 
+def test_a_side_goes_from_its_highest_to_its_lowest_where_less_is_better(spec) -> None:
+    def row(mean: float) -> tuple[TableEntry, ...]:
+        return (replace(entry(mean - 0.1, mean, mean + 0.1), metric="rmse"),) * 2
+
+    table = Table(replace(spec, metrics=("rmse",), published=None), (row(0.8), row(0.6), row(0.5)), ())
+    said = list(sentences(table))
+    assert any(text.startswith("From precision 0.5 to precision 1.0: -0.300 [") for text in said), said
+
+
 def test_rows_are_told_apart_in_a_table_of_several_metrics(spec) -> None:
     """Each metric has places of its own, of which the first metric's are whole."""
     metrics = ("miou", "miou/night")

@@ -81,3 +81,28 @@ def test_images_without_any_of_the_groups_classes_are_told() -> None:
     none = torch.zeros(3, 3, dtype=torch.float64), torch.tensor([5.0, 0, 0]), 50.0
     with pytest.raises(UserError, match=r"spec\.groups: no evaluation image shows one of their classes"):
         compared(("sky", "cat", "dog"), {"cat": ("dog",), "dog": ("cat",)}, none, none)
+
+
+def test_rises_are_over_the_pixels_of_the_groups_classes_and_each_over_their_others() -> None:
+    """Sky is in no group: neither its pixels nor its row count."""
+    classes = ("sky", "cat", "dog", "car", "bus")
+    alike = {"cat": ("dog",), "dog": ("cat",), "car": ("bus",), "bus": ("car",)}
+    pixels, before = torch.tensor([90.0, 4, 3, 2, 1]), torch.zeros(5, 5, dtype=torch.float64)
+    after = before.clone()
+    after[0, 1], after[1, 2], after[4, 1], after[2, 3] = 60, 1, 0.5, 0.3
+    found = compared(classes, alike, (before, pixels, 50.0), (after, pixels, 40.0))
+    assert found == pytest.approx(
+        {
+            "look-alikes: percent with present names": 0,
+            "look-alikes: percent with all names": 10,
+            "look-alikes: rise in points": 10,
+            "look-alikes: rise of each in points": 10,
+            "others: percent with present names": 0,
+            "others: percent with all names": 8,
+            "others: rise in points": 8,
+            "others: rise of each in points": 4,
+            "mIoU: percent with present names": 50,
+            "mIoU: percent with all names": 40,
+            "mIoU: lost in points": 10,
+        }
+    )

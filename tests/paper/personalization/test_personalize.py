@@ -11,15 +11,17 @@ from diffusers import DDIMScheduler, StableDiffusionPipeline
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
+from tadp_ray.backbones.latent.autoencoder import posterior_of
 from tadp_ray.backbones.latent.denoising import NoiseSchedule
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, read_learned, write_learned
-from tadp_ray.backbones.stable_diffusion.load import load_diffusion
+from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
 from tadp_ray.conditioning.text_encoder import encode_prompts
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED
 from tadp_ray.paper.personalization.finetuner import Finetuner
-from tadp_ray.paper.personalization.images import read_style_images
+from tadp_ray.paper.personalization.images import encode_pictures, read_style_images
 from tadp_ray.paper.personalization.job import PersonalizationJob
 from tadp_ray.paper.personalization.run import personalize
 from tadp_ray.training.checkpoint import read_tensors
@@ -75,6 +77,16 @@ def test_an_interrupted_personalization_gives_the_undisturbed_result(
     first, second = load_file(whole.folder / name), load_file(stopped.folder / name)
     assert all(torch.equal(first[key], second[key]) for key in first) and losses(whole) == losses(stopped)
     assert not checkpoints(stopped.folder) and (whole.folder / "samples.png").is_file()
+
+
+def test_latents_are_scaled_and_of_each_picture_and_its_mirror_image(tiny_diffusion: Diffusion) -> None:
+    """Of more pictures than are encoded at once."""
+    pictures = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
+    found = encode_pictures(tiny_diffusion.vae, pictures)
+    for side, views in enumerate((pictures, [np.fliplr(picture) for picture in pictures])):
+        posterior = posterior_of(tiny_diffusion.vae, torch.stack([to_tensor(view) for view in views]))
+        torch.testing.assert_close(found.mean[side], posterior.mean * 0.18215)
+        torch.testing.assert_close(found.std[side], posterior.std * 0.18215)
 
 
 def test_what_is_no_number_ends_it_with_the_mend(prepare: Callable[..., PersonalizationJob]) -> None:
