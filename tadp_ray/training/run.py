@@ -85,10 +85,6 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     if compute.compile:
         # What was compiled for an earlier cell of this process would decide which sizes are static in this one.
         torch.compiler.reset()
-    # Networks and optimizers of earlier cells are in cycles, which hold their memory until they are collected.
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     try:
         with deterministic_algorithms(compute.deterministic):
             return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
@@ -102,6 +98,10 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
 
 def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, world: ProcessGroup) -> dict[str, float]:
     began, read = time.monotonic(), disk_reads()
+    # Networks and optimizers of earlier cells are in cycles, which hold their memory until they are collected.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
     world.together(lambda: check_contents(cell, cache.datasets))
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache)
