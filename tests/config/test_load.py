@@ -1,5 +1,6 @@
 """What the vocabulary accepts and refuses, and how it says so."""
 
+import pickle
 import shlex
 from pathlib import Path
 from typing import Any
@@ -489,3 +490,9 @@ def test_fingerprint_holds_all_that_changes_a_result_and_nothing_else() -> None:
     assert len({c.fingerprint for c in (cell(), *other)}) == len(other) + 1
     # Pinned: a change of this value orphans every cell that users have trained.
     assert cell().fingerprint == Cell.model_validate_json(cell().model_dump_json()).fingerprint
+
+
+def test_an_error_of_many_lines_arrives_whole_from_another_process() -> None:
+    error = ConfigError(["a.yaml: x=1: no", "a.yaml: y=2: no"])
+    arrived = pickle.loads(pickle.dumps(error))
+    assert (type(arrived), arrived.lines, str(arrived)) == (ConfigError, error.lines, str(error))
