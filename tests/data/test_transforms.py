@@ -86,10 +86,11 @@ def test_a_view_of_another_size_has_no_values_between_those_of_the_ground_truth(
 
 
 def test_boxes_end_where_a_crop_ends_and_those_outside_are_gone() -> None:
+    """Also those that a crop touches, of which nothing is left but an edge."""
     image = np.zeros((40, 60, 3), np.uint8)
-    image[3:9, 2:14] = 200
+    image[1:5, 2:14] = 200
     objects = {
-        "boxes": np.array([[2, 3, 14, 9]], np.float32),
+        "boxes": np.array([[2, 1, 14, 5]], np.float32),
         "box_classes": np.array([4]),
         "difficult": np.array([False]),
     }
