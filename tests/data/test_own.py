@@ -331,12 +331,14 @@ def test_coco_in_its_own_layout(put: Callable, photo: np.ndarray, tmp_path: Path
     assert len(CLASSES) == len({*CLASSES}) == 80 and (CLASSES[0], CLASSES[-1]) == ("person", "toothbrush")
     flat, crowd = annotation(9, 1, [1, 2, 0, 4]), annotation(5, 1, [1, 1, 9, 9], iscrowd=1)
     coco(put, photo, "train", annotation(9, 90, [1, 2, 3, 4]), flat, crowd)
-    coco(put, photo, "val", annotation(9, 90, [1, 2, 3, 4]))
+    coco(put, photo, "val", annotation(9, 90, [5, 6, 7, 8]))
     data = PublishedData(kind="coco", root=tmp_path)
     train, val = open_dataset(data, "train", tmp_path / "runs"), open_dataset(data, "val")
     assert train.ids == ("000000000009",) and train.present(0) == ("toothbrush",)
     assert train[0].boxes.tolist() == [[1, 2, 4, 6]] and train[0].box_classes.tolist() == [79]
     assert val.ids == ("000000000005", "000000000009") and len(val[0].boxes) == 0
+    assert val[1].boxes.tolist() == [[5, 6, 12, 14]]
+    assert [opened.image_file("000000000009").parent.name for opened in (train, val)] == ["train2017", "val2017"]
     assert open_dataset(data, "train", tmp_path / "runs").digest() == train.digest()
 
 
