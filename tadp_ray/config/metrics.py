@@ -1,7 +1,8 @@
 """Names of metrics: those that a cell of a recipe has, before it is trained, and their titles."""
 
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import nearest
@@ -57,6 +58,12 @@ def base_metric(metric: str) -> Metric:
 def lower_is_better(metric: str) -> bool:
     """Whether lower values of a metric are better."""
     return base_metric(metric).lower_is_better
+
+
+def best_first(metric: str) -> Callable[[float], tuple[bool, float]]:
+    """Return the key that sorts values of a metric from the best to the worst. NaN, which is no number, is last."""
+    sign = 1 if lower_is_better(metric) else -1
+    return lambda value: (math.isnan(value), sign * value)
 
 
 def metric_title(metric: str) -> str:

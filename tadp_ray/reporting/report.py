@@ -1,7 +1,6 @@
 """Gathers a report of everything in a tracking store: each experiment at each scale, each analysis, and what is missing."""
 
 import json
-import math
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from pydantic import JsonValue
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
-from tadp_ray.config.metrics import base_metric, lower_is_better, main_metric, metric_title
+from tadp_ray.config.metrics import base_metric, best_first, main_metric, metric_title
 from tadp_ray.config.shipped import visible_files
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
@@ -230,9 +229,8 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
     done = {cell.fingerprint: found[cell.fingerprint] for cell in sweep.cells if cell.fingerprint in found}
     axes, runs, _ = runs_of(keys, sweep.cells, done, metric, title)
     ids = [done[cell.fingerprint].run_id for cell in sweep.cells if cell.fingerprint in done]
-    sign = 1 if lower_is_better(metric) else -1
-    # A run that ended in no number is never the best.
-    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: (math.isnan(own[0][1]), sign * own[0][1]))
+    order = best_first(metric)
+    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: order(own[0][1]))
     rows = tuple((*map(shown, values), format_value(metric, value), run) for (values, value), run in ranked)
     summary = ()
     if ranked:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.metrics import base_metric, lower_is_better, metric_title
+from tadp_ray.config.metrics import base_metric, best_first, lower_is_better, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import METRIC
 from tadp_ray.errors import UserError
@@ -167,7 +167,8 @@ class Table:
             for j, entry in enumerate(row)
             if entry.metric == metric and entry.complete
         ]
-        return sorted(located, key=lambda one: one[1].mean, reverse=not lower_is_better(metric))
+        order = best_first(metric)
+        return sorted(located, key=lambda one: order(one[1].mean))
 
     def heading(self, place: Place) -> str:
         """Return the headings of an entry, such as `precision 1.0, recall 0.5`; of its row alone if columns are metrics."""

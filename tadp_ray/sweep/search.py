@@ -7,7 +7,7 @@ from typing import Any
 
 from tadp_ray.config.cell import Cell, recipe_at
 from tadp_ray.config.load import extended_files, load_recipe_values, load_search, merge, parse_override, set_key
-from tadp_ray.config.metrics import lower_is_better, main_metric
+from tadp_ray.config.metrics import best_first, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
@@ -88,7 +88,8 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
         raise UserError("no candidate was trained to the end; see their journals")
     metric = main_metric(plan.recipe.task)
     ended = [cell for cell in plan.cells if cell.fingerprint in done]
-    best = (min if lower_is_better(metric) else max)(ended, key=lambda cell: done[cell.fingerprint].metrics[metric])
+    order = best_first(metric)
+    best = min(ended, key=lambda cell: order(done[cell.fingerprint].metrics[metric]))
     row = done[best.fingerprint]
     summary = (
         f"{metric} {row.metrics[metric]:.4g} on val, the best of "

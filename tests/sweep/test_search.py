@@ -1,5 +1,6 @@
 """What a search writes is the candidate that it has trained, and never in the place of what that extends."""
 
+import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,6 +52,21 @@ def test_the_written_recipe_is_the_best_candidate(
     assert ("extends: " in out.read_text()) is extends
     # The same command again may write it anew.
     check_out(recipe, out)
+
+
+@pytest.mark.parametrize("metric", ["miou", "rmse"])
+def test_a_candidate_that_ended_in_no_number_is_not_the_best(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: str
+) -> None:
+    recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "best.yaml"
+    file.write_text(SEARCH)
+    plan = plan_search(recipe, file, [], 0)
+    values = dict(zip((cell.fingerprint for cell in plan.cells), (math.nan, 9.0), strict=True))
+    rows = {name: SimpleNamespace(metrics={metric: value}, run_id="r") for name, value in values.items()}
+    monkeypatch.setattr(search, "finished", lambda store, fingerprints: rows)
+    monkeypatch.setattr(search, "main_metric", lambda task: metric)
+    assert f"{metric} 9 on val" in write_best(plan, None, recipe, [], out)
+    assert load_recipe(out).schedule == plan.cells[1].recipe.schedule
 
 
 def test_a_grace_period_ends_within_the_training(experiment: Path, tmp_path: Path) -> None:
