@@ -34,13 +34,7 @@ def from_hub(repository: str, patterns: Sequence[str], missing: str, remedy: str
             `remedy`.
     """
     try:
-        try:
-            return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=_cached_only))
-        except HTTPError as error:
-            if isinstance(error, HfHubHTTPError):
-                raise
-            # The hub looks into its cache only where there is no connection at all, and not where one breaks.
-            return Path(snapshot_download(repository, allow_patterns=patterns, local_files_only=True))
+        return Path(downloaded(repository, patterns))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         if _cached_only:
             raise UserError(
@@ -50,6 +44,16 @@ def from_hub(repository: str, patterns: Sequence[str], missing: str, remedy: str
         raise UserError(
             f"{missing}, and no hub repository of this name could be downloaded ({type(error).__name__}){remedy}"
         ) from None
+
+
+def downloaded(repository: str, patterns: Sequence[str]) -> str:
+    """Return the folder of a repository; that in the cache if a connection breaks, and not only if there is none at all."""
+    try:
+        return snapshot_download(repository, allow_patterns=patterns, local_files_only=_cached_only)
+    except HfHubHTTPError:
+        raise
+    except HTTPError:
+        return snapshot_download(repository, allow_patterns=patterns, local_files_only=True)
 
 
 def contents_digest(files: Mapping[str, Path]) -> str:

@@ -40,6 +40,17 @@ def remote_path(folder: Path) -> str:
     return f"{CELLS}/{folder.name}"
 
 
+def sizes_of(remote: "Remote", name: str, folders: Sequence[Path]) -> dict[Path, int]:
+    """Return the sizes in bytes of the files of one name in cells' folders, by folder, of those that are at the address.
+
+    Each one that is asked about costs a request, so only cells that have a folder there are.
+    """
+    begun = remote.folders(CELLS)
+    own = [folder for folder in folders if folder.name in begun]
+    sizes = remote.sizes([f"{remote_path(folder)}/{name}" for folder in own])
+    return {folder: size for folder, size in zip(own, sizes, strict=True) if size}
+
+
 def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
     """Do at an address what must not be left undone, again and again for `PATIENCE` seconds after it first failed.
 

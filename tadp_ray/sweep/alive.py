@@ -1,5 +1,6 @@
 """Detects what Ray itself would wait for forever: a dead node, hung training processes, resources of workers that are gone."""
 
+import itertools
 import json
 import logging
 import os
@@ -19,8 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.files import write_json
-from tadp_ray.layout import ALIVE, CELLS
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry
+from tadp_ray.layout import ALIVE
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry, sizes_of
 from tadp_ray.sweep.interruption import interrupted_if
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.sweep.process import process_identity
@@ -118,10 +119,10 @@ def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
             if last[cell.folder][1] * PERIOD > TIMEOUT:
                 last[cell.folder] = beat, 0
                 kill_process(beat)
-        # A process may hang between the end of a training and that of its heartbeat.
-        watched[:] = [
-            cell for cell in watched if cell.folder in last or final_metrics(cell.folder, cell.fingerprint) is None
-        ]
+        if remote:
+            # A process may hang between the end of a training and that of its heartbeat.
+            ended = lambda cell: cell.folder not in last and final_metrics(cell.folder, cell.fingerprint) is not None
+            watched[:] = itertools.filterfalse(ended, watched)
 
     with run_periodically(PERIOD, check, (RayError, ValueError, *REMOTE_ERRORS)):
         yield
@@ -163,11 +164,9 @@ def heartbeats(cells: Sequence[Cell], remote: Remote | None) -> list[bytes | Non
     """Return the cells' last heartbeats; None for cells that are not being trained."""
     if remote is None:
         return [read_beat((cell.folder / ALIVE).read_bytes) for cell in cells]
-    begun = remote.folders(CELLS)
-    paths = [f"{remote_path(cell.folder)}/{ALIVE}" for cell in cells if cell.folder.name in begun]
-    sizes = dict(zip(paths, remote.sizes(paths), strict=True))
-    beats = {path: read_beat(partial(remote.read, path)) for path, size in sizes.items() if size}
-    return [beats.get(f"{remote_path(cell.folder)}/{ALIVE}") for cell in cells]
+    there = sizes_of(remote, ALIVE, [cell.folder for cell in cells])
+    reads = {folder: partial(remote.read, f"{remote_path(folder)}/{ALIVE}") for folder in there}
+    return [read_beat(reads[cell.folder]) if cell.folder in reads else None for cell in cells]
 
 
 def read_beat(read: Callable[[], bytes]) -> bytes | None:

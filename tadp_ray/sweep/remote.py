@@ -19,7 +19,6 @@ from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draf
 from tadp_ray.layout import (
     ALIVE,
     BEST,
-    CELLS,
     CHECKPOINT,
     JOURNAL,
     LOCK,
@@ -28,7 +27,7 @@ from tadp_ray.layout import (
     TRACEBACK,
     WORKER_LOG,
 )
-from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry, unusable
+from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, reach, remote_path, retry, sizes_of, unusable
 from tadp_ray.sweep.periodic import run_periodically
 from tadp_ray.training.journal import final_metrics
 from tadp_ray.training.reporter import LOCK_SECONDS, checkpoints, previous_checkpoint
@@ -248,12 +247,9 @@ def pull_cells(remote: Remote, cells: Sequence[Cell]) -> None:
         UserError: the address cannot be read.
     """
     try:
-        begun = remote.folders(CELLS)
-        folders = [cell.folder for cell in cells if cell.folder.name in begun]
-        sizes = remote.sizes([f"{remote_path(folder)}/{JOURNAL}" for folder in folders])
-        for folder, size in zip(folders, sizes, strict=True):
+        for folder, size in sizes_of(remote, JOURNAL, [cell.folder for cell in cells]).items():
             journal = folder / JOURNAL
-            if size and size != (journal.stat().st_size if journal.is_file() else 0):
+            if size != (journal.stat().st_size if journal.is_file() else 0):
                 folder.mkdir(parents=True, exist_ok=True)
                 pull_cell(remote, folder)
     except REMOTE_ERRORS as error:

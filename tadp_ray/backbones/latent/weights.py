@@ -103,5 +103,5 @@ def files_of(part: Path) -> list[Path]:
         return [part]
     files = [file for file in part.rglob("*") if file.is_file()]
     fetched = [file for file in files if any(fnmatch(file.name, pattern) for pattern in FETCHED)]
-    has_weights = [any(file.suffix == ".safetensors" for file in found) for found in (files, fetched)]
-    return files if has_weights == [True, False] else fetched
+    weights = {file for file in files if file.suffix == ".safetensors"}
+    return files if weights and weights.isdisjoint(fetched) else fetched
