@@ -3,6 +3,7 @@
 import csv
 import gc
 import json
+import os
 import shutil
 import time
 import warnings
@@ -124,6 +125,42 @@ def sweep(command: Callable[..., Any], experiment: Path, empty_database: Path, t
         return Sweep(command, experiment, tmp_path / folder, *flags, **chosen)
 
     return make
+
+
+AFTER_IMPORT = """\
+import sys
+from importlib.machinery import PathFinder
+
+
+class Finder:
+    def find_spec(name, path, target=None):
+        if name != {module!r}:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        execute = spec.loader.exec_module
+
+        def changed(module):
+            execute(module)
+            exec({code!r}, vars(module))
+
+        spec.loader.exec_module = changed
+        return spec
+
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+@pytest.fixture
+def after_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """`after_import("tadp_ray.x", "f = g")`: processes that begin after this run the code in the module when they import it."""
+
+    def change(module: str, code: str) -> None:
+        (tmp_path / "changed").mkdir()
+        (tmp_path / "changed/sitecustomize.py").write_text(AFTER_IMPORT.format(module=module, code=code))
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "changed"), prepend=os.pathsep)
+
+    return change
 
 
 @pytest.fixture

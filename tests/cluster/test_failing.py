@@ -1,9 +1,9 @@
 """A cell that fails, on real Ray, says why, and the rest of the table is there; a bug's whole traceback is kept."""
 
 import csv
-import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,47 +19,24 @@ from tadp_ray.training.journal import final_metrics, read_journal
 pytestmark = pytest.mark.cluster
 BUG = """\
 import sys
-from importlib.abc import MetaPathFinder
-from importlib.machinery import PathFinder
+
+loss = PerceptionTraining._loss
 
 
-class Finder(MetaPathFinder):
-    # Puts a bug into every process that imports the training of cells.
-    def find_spec(self, name, path, target=None):
-        if name != "tadp_ray.training.perception":
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        execute = spec.loader.exec_module
-
-        def with_bug(module):
-            execute(module)
-            loss = module.PerceptionTraining._loss
-
-            def buggy(self, *arguments):
-                if self.cell.axes == {"schedule.learning_rate": 1e-3, "caption.recall": 0.5}:
-                    print("about to fail", file=sys.stderr)
-                    None + 1
-                return loss(self, *arguments)
-
-            module.PerceptionTraining._loss = buggy
-
-        spec.loader.exec_module = with_bug
-        return spec
+def buggy(self, *arguments):
+    if self.cell.axes == {"schedule.learning_rate": 1e-3, "caption.recall": 0.5}:
+        print("about to fail", file=sys.stderr)
+        None + 1
+    return loss(self, *arguments)
 
 
-sys.meta_path.insert(0, Finder())
+PerceptionTraining._loss = buggy
 """
 NO_START = """\
 import sys
 
-
-class Finder:
-    def find_spec(name, path, target=None):
-        if name == "tadp_ray.sweep.worker" and sys.argv[0].endswith("default_worker.py"):
-            raise ImportError("a package is broken")
-
-
-sys.meta_path.insert(0, Finder)
+if sys.argv[0].endswith("default_worker.py"):
+    raise ImportError("a package is broken")
 """
 
 
@@ -69,6 +46,7 @@ def test_a_bug_leaves_its_traceback(
     empty_database: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    after_import: Callable[[str, str], None],
     workers: int,
     restarts: int,
     rates: tuple[float, ...],
@@ -79,16 +57,13 @@ def test_a_bug_leaves_its_traceback(
     )
     text = experiment.read_text().partition("  published")[0]
     experiment.write_text(text.replace("caption.precision", "schedule.learning_rate"))
-    (tmp_path / "bug").mkdir()
-    (tmp_path / "bug/sitecustomize.py").write_text(BUG)
     folder = tmp_path / "runs[1]"
     folder.mkdir()
     shutil.copy(empty_database, folder / "mlflow.db")
     changes = [f"compute.num_train_workers={workers}", f"compute.max_failures={restarts}"]
     changes += [f"compute.storage={folder}/[bold]x", "schedule.backbone_lr_mult=10"]
     flags = [word for change in changes for word in ("--set", change)]
-    # Read by the processes that train, which begin after this.
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}/bug", prepend=os.pathsep)
+    after_import("tadp_ray.training.perception", BUG)
     monkeypatch.chdir(folder)
     done = CliRunner().invoke(app, ["sweep", str(experiment), *flags])
     assert done.exit_code == 1 and "Traceback" not in done.output, done.output
@@ -126,11 +101,9 @@ def test_a_cell_that_dies_too_often_says_so(sweep, training) -> None:
     assert code == 0, said
 
 
-def test_workers_that_cannot_start_are_told(sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_that_cannot_start_are_told(sweep, after_import: Callable[[str, str], None]) -> None:
     """Ray says of them neither settings nor metrics."""
-    (tmp_path / "broken").mkdir()
-    (tmp_path / "broken/sitecustomize.py").write_text(NO_START)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"), prepend=os.pathsep)
+    after_import("tadp_ray.sweep.worker", NO_START)
     hit = sweep("unstarted", "--set", "compute.max_failures=0", only=["caption.precision=1.0", "caption.recall=1.0"])
     hit.start()
     code, said = hit.end()

@@ -1,7 +1,7 @@
 """A search on real Ray gives up the worse candidates and leaves a recipe."""
 
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,45 +19,24 @@ candidates: 5
 grace_period: 4
 reduction_factor: 2
 """
-
-
 SLOW_END = """\
-import sys
-import time
-from importlib.machinery import PathFinder
+end = AsyncCheckpointer.__exit__
 
 
-class Finder:
-    # Slows the end of trainings that are stopped, in every process that imports what writes their checkpoints.
-    def find_spec(name, path, target=None):
-        if name != "tadp_ray.training.async_checkpointer":
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        execute = spec.loader.exec_module
-
-        def slowed(module):
-            execute(module)
-            end = module.AsyncCheckpointer.__exit__
-
-            def slow_end(self, kind, error, trace):
-                time.sleep(3 if kind is SystemExit else 0)
-                return end(self, kind, error, trace)
-
-            module.AsyncCheckpointer.__exit__ = slow_end
-
-        spec.loader.exec_module = slowed
-        return spec
+def slow_end(self, kind, error, trace):
+    time.sleep(3 if kind is SystemExit else 0)
+    return end(self, kind, error, trace)
 
 
-sys.meta_path.insert(0, Finder)
+AsyncCheckpointer.__exit__ = slow_end
 """
 
 
-def test_the_best_candidate_becomes_a_recipe(experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_candidate_becomes_a_recipe(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_import: Callable[[str, str], None]
+) -> None:
     """A candidate that is stopped takes longer to end than Tune would wait by itself."""
-    (tmp_path / "slow").mkdir()
-    (tmp_path / "slow/sitecustomize.py").write_text(SLOW_END)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "slow"), prepend=os.pathsep)
+    after_import("tadp_ray.training.async_checkpointer", SLOW_END)
     recipe, file, out = experiment.parent / "recipe.yaml", tmp_path / "search.yaml", tmp_path / "found/best.yaml"
     file.write_text(SEARCH)
     changes = ["schedule.iterations=16", "compute.storage=runs"]

@@ -58,6 +58,13 @@ def node(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return enter
 
 
+def began(cell: Cell, node: Callable[[str], SyncedFolder]) -> tuple[SyncedFolder, Path]:
+    """The cell on a node that has fetched it, and its folder there."""
+    copy = node("node")
+    copy.fetch()
+    return copy, cell.at(node_folder(cell.recipe.compute.address)).folder
+
+
 def train(folder: Path, *steps: int) -> None:
     """Checkpoints of these steps, and their lines in the journal."""
     with Journal(folder, "f") as journal:
@@ -160,9 +167,7 @@ def test_a_journal_is_sent_after_the_files_it_tells_of_and_before_its_checkpoint
         write_file(self, source, name)
 
     monkeypatch.setattr(Remote, "write", noted)
-    copy = node("node")
-    copy.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    copy, here = began(cell, node)
     train(here, 4)
     for name in (BEST, WORKER_LOG):
         (here / name).write_text("of step 4")
@@ -174,9 +179,7 @@ def test_a_checkpoint_is_not_sent_before_its_line_in_the_journal(
     cell: Cell, node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is written between two looks at the files, neither of which had changed."""
-    copy = node("node")
-    copy.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    copy, here = began(cell, node)
     train(here, 4)
     copy.push()
     looked = list[str]()
@@ -201,9 +204,7 @@ def test_a_cell_that_finishes_while_files_are_sent_is_not_finished_at_the_addres
     cell: Cell, node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before its weights are there."""
-    copy = node("node")
-    copy.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    copy, here = began(cell, node)
     train(here, 4)
     files = SyncedFolder._files
 
@@ -496,9 +497,7 @@ def test_nodes_that_share_a_folder_lose_nothing_of_a_cell(cell: Cell, node) -> N
 
 def test_an_emptied_folder_deletes_nothing_at_the_address(cell: Cell, node) -> None:
     """Somebody may have emptied the user's cache."""
-    copy = node("node")
-    copy.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    copy, here = began(cell, node)
     train(here, 4)
     (here / BEST).write_text("best")
     copy.push()
