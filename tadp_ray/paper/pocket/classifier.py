@@ -27,15 +27,16 @@ def build_classifier() -> nn.Module:
     return nn.Sequential(*layers, nn.Conv2d(before, BACKGROUND + 1, 1))
 
 
-def classifier_loss(classifier: nn.Module, pixels: Tensor, masks: Tensor, rng: torch.Generator) -> Tensor:
-    """Return the cross-entropy of every cell with the class at its centre; masks are (B, H, W) class indices.
+def image_noise(batch: int, size: int, rng: torch.Generator) -> Tensor:
+    """Return noise (B, 3, H, W) for the images of a batch, since generated images are not as clean as rendered ones."""
+    return torch.randn(batch, 3, size, size, generator=rng) * 0.1 * torch.rand(batch, 1, 1, 1, generator=rng)
 
-    The images get some noise, since generated images are not as clean as rendered ones.
-    """
-    noise = torch.randn(pixels.shape, generator=rng) * 0.1 * torch.rand(len(pixels), 1, 1, 1, generator=rng)
+
+def classifier_loss(classifier: nn.Module, pixels: Tensor, masks: Tensor) -> Tensor:
+    """Return the cross-entropy of every cell with the class at its centre; masks are (B, H, W) class indices."""
     middle = masks[:, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE].long()
     labels = torch.where(middle < len(CLASSES) - len(THINGS), BACKGROUND, middle - (len(CLASSES) - len(THINGS)))
-    return F.cross_entropy(classifier(pixels + noise.to(pixels.device)), labels)
+    return F.cross_entropy(classifier(pixels), labels)
 
 
 @torch.no_grad()

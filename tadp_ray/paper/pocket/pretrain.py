@@ -32,7 +32,7 @@ from tadp_ray.files import is_any_of, write_text
 from tadp_ray.layout import CLASSIFIER, DRAWINGS, PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.autoencoder import as_pixels, build_vae, psnr, vae_loss
-from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss
+from tadp_ray.paper.pocket.classifier import build_classifier, classifier_loss, image_noise
 from tadp_ray.paper.pocket.denoiser import build_denoiser, build_dit, caption_errors, copy_weights, save_pocket
 from tadp_ray.paper.pocket.latent_cache import COMPOSITIONS, LatentCache
 from tadp_ray.paper.pocket.report import draw_words
@@ -381,8 +381,9 @@ def train_classifier(job: PretrainJob, cache: LatentCache) -> nn.Module:
     def loss_at(step: int) -> Tensor:
         rng, share = generator(plan.seed, 2, step), job.world.share(plan.unet_batch)
         chosen = torch.randint(len(images), (plan.unet_batch,), generator=rng)[share]
-        pixels = as_pixels(images[chosen].to(job.device))
-        return classifier_loss(classifier, pixels, masks[chosen].to(job.device), rng)
+        noise = image_noise(plan.unet_batch, plan.size, rng)[share].to(job.device)
+        pixels = as_pixels(images[chosen].to(job.device)) + noise
+        return classifier_loss(classifier, pixels, masks[chosen].to(job.device))
 
     train(job, "classifier", classifier, plan.classifier_steps, 2e-3, loss_at)
     return classifier.eval()

@@ -142,7 +142,8 @@ def test_two_processes_pretrain_like_one(distributed, tmp_path: Path) -> None:
         distributed(size, tmp_path / "two.py", json.dumps(TINY), tmp_path)
     one, two = (losses(tmp_path / str(size)) for size in (1, 2))
     assert len(one) > 12 and two == pytest.approx(one, rel=0.03)
-    assert two["vae/loss", 1] == pytest.approx(one["vae/loss", 1], rel=1e-5)
+    for stage in ("vae", "classifier"):
+        assert two[stage + "/loss", 1] == pytest.approx(one[stage + "/loss", 1], rel=1e-5)
 
 
 # One process has prepared, and its children, of which nothing was computed before, train. The gate measures few scenes with few
