@@ -27,7 +27,7 @@ from tadp_ray.tasks.files import save
 from tadp_ray.tracking.query import trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.any_image import given_prompt, predict_image
-from tadp_ray.training.digests import check_trained, model_digests
+from tadp_ray.training.digests import check_trained, embeddings_digest, model_digests
 from tadp_ray.training.model import TADP
 from tadp_ray.training.pictures import draw_prediction
 from tadp_ray.training.predict import read_weights, trained_model
@@ -200,9 +200,13 @@ def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> T
     """Load a finished cell with the weights in a file.
 
     Raises:
-        UserError: the file is missing, damaged or of another cell, or the weights of the Stable Diffusion have changed since.
+        UserError: the file is missing, damaged or of another cell, or the weights of the Stable Diffusion or its class embeddings have
+            changed since.
     """
     tensors = read_weights(cell, weights)
-    check_trained(run_id, cell, model_digests(cell.recipe))
+    found = model_digests(cell.recipe)
+    if file := cell.recipe.caption.embeddings:
+        found["embeddings"] = embeddings_digest(file)
+    check_trained(run_id, cell, found)
     setup = TrainSetup(cell.recipe, cell.seed)
     return TrainedModel(run_id, cell, trained_model(setup, weights, tensors, device), device, setup)

@@ -92,7 +92,7 @@ def cropping(height: int, width: int, truth: Truth) -> A.Compose:
 
 
 class Augment:
-    """Augments a training sample: resize, random scale, pad, crop, flip, colour, stretch.
+    """Augments a training sample: resize, random scale, crop, flip, colour, stretch, pad.
 
     The result is a function of (sample, seed), so it does not depend on resuming or on the number of workers.
 
@@ -110,14 +110,13 @@ class Augment:
         if (low, high) != (1.0, 1.0):
             kind = stretching(truth) if config.stretch else cv2.INTER_LINEAR
             steps.append(A.RandomScale((low - 1, high - 1), kind, mask_interpolation=cv2.INTER_NEAREST, p=1.0))
-        if config.crop and config.pad:
-            steps.append(padding(config.crop, truth, pixels))
         self._before = compose(steps, truth)
         after = [A.HorizontalFlip(p=config.flip), *colour_changes(config.colour)]
         if config.stretch:
             after.append(A.Resize(config.stretch, config.stretch, stretching(truth), cv2.INTER_NEAREST))
-        if config.pad_to:
-            after.append(padding(config.pad_to, truth, pixels))
+        # Last, as in the published code: padding is neither mirrored nor recoloured.
+        if side := config.pad_to or (config.crop if config.pad else None):
+            after.append(padding(side, truth, pixels))
         self._after = compose(after, truth)
 
     def __call__(self, sample: Sample, seed: int) -> Sample:
@@ -159,8 +158,8 @@ class Augment:
         if not crop:
             return view
         height, width = view["image"].shape[:2]
-        # An image that is stretched at the end may be smaller than the crop (Pascal's code); others were padded or refused.
-        size = (min(crop, height), min(crop, width)) if self._config.stretch else (crop, crop)
+        # An image that is stretched (Pascal's code) or padded at the end may be smaller than the crop; others were refused.
+        size = (min(crop, height), min(crop, width)) if self._config.stretch or self._config.pad else (crop, crop)
         stage = cropping(*size, self._truth)
         cropped = self._run(stage, seed, view)
         for _ in range(TRIES - 1 if share < 1 else 0):

@@ -71,9 +71,8 @@ class Preview:
         *fewer, most = sorted(steps)
         fit = f"{pluralized(self.at_once, 'cells')} at once" if self.at_once else "no cell fits here"
         yield (
-            f"each cell: {' or '.join([*map(str, fewer), pluralized(most, 'steps')])} of "
-            f"{pluralized(recipe.schedule.batch_size, 'images')} in "
-            f"{workers}, {devices(compute.cpus, compute.gpus)} each; {fit}"
+            f"each cell: {' or '.join([*(f'{each:,}' for each in fewer), pluralized(most, 'steps')])} of "
+            f"{pluralized(recipe.schedule.batch_size, 'images')} in {workers}, {devices(compute.cpus, compute.gpus)} each; {fit}"
             + (f", on {self.where}" if self.where else "")
         )
         yield from kind_lines(self.kinds)

@@ -118,10 +118,10 @@ def bilinear_by_products(output: Tensor, size: Size | torch.Size, align_corners:
 
 
 def resize_map(target: Tensor, _: Size, size: Size) -> Tensor:
-    """Resize a target map (H, W) by nearest neighbour at the pixels' centres (`Task.resize`)."""
+    """Resize a target map (H, W) by nearest neighbour, as OpenCV and the augmentation do (`Task.resize`)."""
     if tuple(target.shape) == size:
         return target
-    return F.interpolate(target[None, None].float(), size, mode="nearest-exact")[0, 0].to(target.dtype)
+    return F.interpolate(target[None, None].float(), size, mode="nearest")[0, 0].to(target.dtype)
 
 
 def written(folder: Path, suffix: str = "") -> dict[str, Any]:

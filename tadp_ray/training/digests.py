@@ -82,20 +82,17 @@ class Contents:
 
 def contents_of(recipe: Recipe, datasets: Datasets) -> dict[Hashable, Contents]:
     """Return the contents that a recipe reads by what in it names them."""
-    data, model, caption = recipe.data, recipe.model, recipe.caption
+    data, model = recipe.data, recipe.model
     roots = (getattr(data, "root", None), getattr(getattr(data, "target_domain", None), "root", None))
     places = {**family_of(model).places(model), **source_places(model.context)}.values()
     found: dict[Hashable, Contents] = {
         data: Contents(tuple(filter(None, roots)), lambda: data_digests(data, datasets)),
-        (model, caption.embeddings): Contents(
-            tuple(place for place in (*places, caption.embeddings) if place and place != "pocket"),
-            lambda: model_digests(recipe),
-        ),
+        model: Contents(tuple(place for place in places if place and place != "pocket"), lambda: model_digests(recipe)),
     }
     for name, store in caption_stores(recipe).items():
         found[name, store] = Contents((store,), lambda name=name, store=store: {name: read_store(store).digest()})
-    for name, file in scored_embeddings(recipe).items():
-        found[name, file] = Contents((file,), lambda name=name, file=file: {name: file_digest(file)})
+    for name, file in class_embeddings(recipe).items():
+        found[name, file] = Contents((file,), lambda name=name, file=file: {name: embeddings_digest(file)})
     return found
 
 
@@ -106,10 +103,18 @@ def caption_stores(recipe: Recipe) -> dict[str, Path]:
     return {name: store for name, store in stores.items() if store}
 
 
-def scored_embeddings(recipe: Recipe) -> dict[str, Path]:
-    """Return the class embeddings of further evaluations by the names of their hashes."""
-    captions = recipe.evaluation.captions
-    return {f"embeddings/{name}": caption.embeddings for name, caption in captions.items() if caption.embeddings}
+def class_embeddings(recipe: Recipe) -> dict[str, Path]:
+    """Return the files of class embeddings of a recipe by the names of their hashes."""
+    files = {"embeddings": recipe.caption.embeddings}
+    files |= {f"embeddings/{name}": caption.embeddings for name, caption in recipe.evaluation.captions.items()}
+    return {name: file for name, file in files.items() if file}
+
+
+def embeddings_digest(file: Path) -> str:
+    """Return the content hash of a file of class embeddings (UserError if there is none)."""
+    if not file.is_file():
+        raise UserError(f"caption.embeddings={str(file)!r}: there is no such file")
+    return file_digest(file)
 
 
 def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
@@ -119,12 +124,9 @@ def data_digests(data: DataConfig, datasets: Datasets) -> dict[str, str]:
 
 
 def model_digests(recipe: Recipe) -> dict[str, str]:
-    """Return the content hashes of a recipe's weights, class embeddings, learned token and image encoders. Opens no data."""
+    """Return the content hashes of a recipe's weights, learned token and image encoders. Opens no data."""
     phase("hashing weights")
-    digests = family_of(recipe.model).digests(recipe.model) | source_digests(recipe.model.context)
-    if recipe.caption.embeddings:
-        digests["embeddings"] = file_digest(recipe.caption.embeddings)
-    return digests
+    return family_of(recipe.model).digests(recipe.model) | source_digests(recipe.model.context)
 
 
 def check_contents(cell: Cell, datasets: Datasets) -> None:
@@ -172,8 +174,7 @@ def paths_of(recipe: Recipe) -> dict[str, str | Path | None]:
         "val": getattr(target, "root", root),
         "weights": recipe.model.backbone,
         **family_of(recipe.model).places(recipe.model),
-        "embeddings": recipe.caption.embeddings,
-        **scored_embeddings(recipe),
+        **class_embeddings(recipe),
         **caption_stores(recipe),
         **source_places(recipe.model.context),
     }

@@ -50,6 +50,17 @@ def test_padding_has_the_mean_colour_and_is_ignored(
     assert to_tensor(view.image, pixels)[:, 48:].abs().max() < 0.01
 
 
+def test_padding_is_neither_mirrored_nor_recoloured(sample: Sample) -> None:
+    """As in the published pipeline, which pads last."""
+    augment = Augment(AugmentConfig(scale=(0.5, 0.9), crop=96, crop_max_share=0.75, pad=True, flip=1, colour="mmseg"))
+    for seed in range(8):
+        view = augment(sample, seed)
+        height, width = ((view.mask != 255).any(axis).sum() for axis in (1, 0))
+        assert view.image.shape == (96, 96, 3) and height <= 44 and width <= 65
+        assert (view.mask[:height, :width] != 255).all()
+        assert (view.image[height:] == 128).all() and (view.image[:, width:] == 128).all()
+
+
 def test_depth_and_boxes_go_along_with_the_image() -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[10:20, 30:50] = 200

@@ -59,6 +59,16 @@ def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list
 
 
 @pytest.mark.slow
+def test_missing_class_embeddings_are_told_beside_missing_weights(nowhere: list[str], tmp_path: Path) -> None:
+    """Table S1's rows of VPD read the published file."""
+    plan = make_plan(ROOT / "experiments/fast_schedule.yaml", "paper", overrides=nowhere, only=["method=VPD(LS)"], dry=True)
+    data, weights, embeddings = (text for text in plan.absent if "make it" not in text)
+    assert "root=" in data and "model.weights=" in weights
+    file = tmp_path / "captions/ade_class_embeddings.pth"
+    assert embeddings == f"caption.embeddings='{file}': there is no such file"
+
+
+@pytest.mark.slow
 def test_only_what_lacks_a_hash_is_not_known_to_be_finished(experiment: Path, tmp_path: Path) -> None:
     """Of captions from a store that is missing and from the ground truth, the latter's cells have their fingerprints."""
     (tmp_path / "sweep.yaml").write_text(
