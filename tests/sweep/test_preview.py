@@ -61,7 +61,9 @@ def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list
 @pytest.mark.slow
 def test_missing_class_embeddings_are_told_beside_missing_weights(nowhere: list[str], tmp_path: Path) -> None:
     """Table S1's rows of VPD read the published file."""
-    plan = make_plan(ROOT / "experiments/fast_schedule.yaml", "paper", overrides=nowhere, only=["method=VPD(LS)"], dry=True)
+    plan = make_plan(
+        ROOT / "experiments/fast_schedule.yaml", "paper", overrides=nowhere, only=["method=VPD(LS)"], dry=True
+    )
     data, weights, embeddings = (text for text in plan.absent if "make it" not in text)
     assert "root=" in data and "model.weights=" in weights
     file = tmp_path / "captions/ade_class_embeddings.pth"
