@@ -4,6 +4,7 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,9 @@ from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, format_value, short
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
-from tadp_ray.tracking.query import CellRow, finished, pages
+from tadp_ray.tracking.query import CellRow, finished
 from tadp_ray.tracking.store import Store
-from tadp_ray.tracking.sweep_run import SweepRun, newest_sweep
+from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, first_of_each, read_sweep, sweep_entries
 from tadp_ray.wording import shown
 
 SCALES: tuple[Scale, ...] = ("pocket", "paper")
@@ -128,9 +129,9 @@ def gather(
     asked = other_experiments(store, {one.file.stem for one in resolved})
     ours = [(one, scale) for scale in SCALES for one in resolved if scale in one.experiment.recipes]
     planned = {(scale, one.file.stem): planned_sweep(store, one, scale) for one, scale in [*ours, *asked]}
-    others = {scale: list(other_sweeps(store, scale, {one.file.stem for one in resolved})) for scale in SCALES}
+    others = other_sweeps(store, {one.file.stem for one in resolved})
     sweeps = [own[1] for own in planned.values() if not isinstance(own, UserError)]
-    sweeps += [sweep for found in others.values() for _, sweep in found]
+    sweeps += [sweep for _, sweep in others]
     # One search for all tables reads every run once; a search for each would read the newest runs again and again.
     found = finished(store, [cell.fingerprint for sweep in sweeps for cell in sweep.cells])
 
@@ -143,9 +144,7 @@ def gather(
         "Claims, pocket scale": list(claim_sections(sections["pocket"], resolved, "pocket")),
         "Analyses": list(analysis_sections(store, experiments / "analyses", folder)),
         "Sweeps without a file": [section(*each) for each in asked],
-        "Searches and other sweeps": [
-            other_section(name, scale, sweep, found) for scale in SCALES for name, sweep in others[scale]
-        ],
+        "Searches and other sweeps": [other_section(entry.name, entry.scale, sweep, found) for entry, sweep in others],
         "Paper scale": sections["paper"],
         "Claims, paper scale": list(claim_sections(sections["paper"], resolved, "paper")),
     }
@@ -207,18 +206,17 @@ def experiment_section(
     )
 
 
-def other_sweeps(store: Store, scale: Scale, named: Collection[str]) -> Iterator[tuple[str, SweepRun]]:
-    """Yield the newest sweep of every experiment in the store without a file or a table, if its cells differ in what they try."""
-    for name in sorted(own.name for own in pages(store.client.search_experiments)):
-        if name in named:
-            continue
-        try:
-            sweep = newest_sweep(store, name, scale)
-        except UserError:
-            # Analyses, and experiments of other programs, have no sweeps.
-            continue
-        if sweep.layout is None and len({json.dumps(cell.axes, sort_keys=True) for cell in sweep.cells}) > 1:
-            yield name, sweep
+def other_sweeps(store: Store, named: Collection[str]) -> list[tuple[SweepEntry, SweepRun]]:
+    """Return the newest sweep of each name without a file or a table, if its cells differ in what they try."""
+    newest = [entry for entry in first_of_each(sweep_entries(store)) if entry.name not in named]
+    found = []
+    for entry in sorted(newest, key=lambda own: (SCALES.index(own.scale), own.name)):
+        # A plan of other code may be unreadable.
+        with suppress(UserError):
+            sweep = read_sweep(store, entry.run_id)
+            if sweep.layout is None and len({json.dumps(cell.axes, sort_keys=True) for cell in sweep.cells}) > 1:
+                found.append((entry, sweep))
+    return found
 
 
 def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, CellRow]) -> ReportSection:

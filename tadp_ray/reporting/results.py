@@ -29,7 +29,15 @@ from tadp_ray.reporting.table import Table, build_table
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, Curve, finished, history, per_image, rows
 from tadp_ray.tracking.store import Store
-from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, newest_sweep, read_sweep, sweep_entries
+from tadp_ray.tracking.sweep_run import (
+    SweepEntry,
+    SweepRun,
+    first_of_each,
+    newest_sweep,
+    newest_tables,
+    read_sweep,
+    sweep_entries,
+)
 
 
 def latest_sweep(
@@ -40,7 +48,7 @@ def latest_sweep(
     Raises:
         UserError: the store holds no such sweep.
     """
-    sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale, fills_table=True)
+    sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
     return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
 
 
@@ -77,19 +85,12 @@ def stored_sweep(store: Store, name: str, scale: Scale, files: Sequence[str]) ->
     return next((each for each in filled if each.scale == scale), filled[0])
 
 
-def newest_tables(entries: Sequence[SweepEntry]) -> list[SweepEntry]:
-    """Return the sweeps that fill a table, the one whose inputs were last found valid first."""
-    return sorted((each for each in entries if each.fills_table), key=lambda each: each.fills_table, reverse=True)
-
-
 def other_experiments(store: Store, named: Collection[str]) -> list[tuple[ResolvedExperiment, Scale]]:
     """Return the experiments of all other sweeps that fill a table, each by its newest sweep, and their scales."""
-    newest: dict[tuple[str, Scale], SweepEntry] = {}
-    for entry in newest_tables(sweep_entries(store)):
-        if entry.name not in named:
-            newest.setdefault((entry.name, entry.scale), entry)
     found = []
-    for entry in newest.values():
+    for entry in first_of_each(newest_tables(sweep_entries(store))):
+        if entry.name in named:
+            continue
         # A plan of other code may be unreadable.
         with suppress(UserError):
             found.append((experiment_of_sweep(entry, read_sweep(store, entry.run_id)), entry.scale))

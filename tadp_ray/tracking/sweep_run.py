@@ -83,6 +83,19 @@ def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
     ]
 
 
+def newest_tables(entries: Sequence[SweepEntry]) -> list[SweepEntry]:
+    """Return the sweeps that fill a table, the one whose inputs were last found valid first."""
+    return sorted((each for each in entries if each.fills_table), key=lambda each: each.fills_table, reverse=True)
+
+
+def first_of_each(entries: Sequence[SweepEntry]) -> list[SweepEntry]:
+    """Return the first sweep of each name and scale."""
+    first: dict[tuple[str, Scale], SweepEntry] = {}
+    for entry in entries:
+        first.setdefault((entry.name, entry.scale), entry)
+    return list(first.values())
+
+
 def parent(store: Store, experiment: str, scale: Scale, key: str, description: str = "") -> str:
     """Return the id of a sweep's run, with status RUNNING; the same `key` returns the same run.
 
@@ -136,28 +149,24 @@ def show_table(store: Store, run_id: str) -> None:
     store.client.set_tag(run_id, TABLE, datetime.now(UTC).isoformat())
 
 
-def newest_sweep(store: Store, experiment: str, scale: Scale, *, fills_table: bool = False) -> SweepRun:
-    """Return the sweep of an experiment that was started last.
+def newest_sweep(store: Store, experiment: str, scale: Scale) -> SweepRun:
+    """Return the newest sweep of an experiment that fills its table.
 
     Args:
         store: MLflow.
         experiment: name of the sweep's MLflow experiment.
         scale: pocket or paper.
-        fills_table: whether trainings, searches and sweeps that were refused are passed over.
 
     Raises:
-        UserError: the store holds no sweep, its plan is incomplete, or other code wrote it.
+        UserError: the store holds no such sweep, its plan is incomplete, or other code wrote it.
     """
-    found = store.client.get_experiment_by_name(experiment)
-    wanted = f"tags.`tadp.sweep` != '' and tags.`tadp.scale` = '{scale}'" + f" and tags.`{TABLE}` != ''" * fills_table
-    newest = [f"tags.`{TABLE if fills_table else ASKED}` DESC"]
-    runs = store.client.search_runs([found.experiment_id], wanted, max_results=1, order_by=newest) if found else []
-    if not runs:
+    found = newest_tables([each for each in sweep_entries(store, experiment) if each.scale == scale])
+    if not found:
         raise UserError(
             f"MLflow at {store.safe_uri} holds no sweep of {experiment} at {scale} scale; run the sweep first, or name the "
             "store that it used (--tracking-uri or MLFLOW_TRACKING_URI)"
         )
-    return read_sweep(store, runs[0].info.run_id)
+    return read_sweep(store, found[0].run_id)
 
 
 def read_sweep(store: Store, run_id: str) -> SweepRun:

@@ -14,7 +14,7 @@ from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sqlite import sqlite_uri
 from tadp_ray.tracking.store import Store, open_store
-from tadp_ray.tracking.sweep_run import newest_sweep, parent, read_sweep, record_plan
+from tadp_ray.tracking.sweep_run import newest_sweep, parent, read_sweep, record_plan, show_table
 
 SAID = "moved or copied from"
 
@@ -50,6 +50,7 @@ def folder(tmp_path: Path, empty_database: Path, make_cell, journals) -> Path:
     (cell.folder / "model.safetensors").touch()
     run = parent(store, "prec_recall", "pocket", "key")
     record_plan(store, run, "recipe pocket", [cell])
+    show_table(store, run)
     replay(store, cell_run_spec(run, cell))
     return folder
 
