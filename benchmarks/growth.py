@@ -37,8 +37,9 @@ from tadp_ray.reporting.report import gather
 from tadp_ray.reporting.report_files import write_report
 from tadp_ray.reporting.results import fill_table
 from tadp_ray.reporting.table import build_table
+from tadp_ray.sweep.choices import Choices
 from tadp_ray.sweep.plan import ExperimentPlan
-from tadp_ray.sweep.planning import make_plan
+from tadp_ray.sweep.planning import plan_file
 from tadp_ray.sweep.preview import preview
 from tadp_ray.tasks.per_image import PerImage, write_per_image
 from tadp_ray.tracking.query import CellRow, finished, rows
@@ -93,7 +94,7 @@ def plan_of(
 ) -> ExperimentPlan:
     """Return the plan of an experiment of so many cells."""
     file = write_experiment(folder, name, cells, seeds, first_seed=first_seed, long=long)
-    return make_plan(file, "pocket", overrides=[f"compute.storage={folder}/runs"])
+    return plan_file(file, "pocket", None, Choices(overrides=[f"compute.storage={folder}/runs"]))
 
 
 def metrics_of(number: int) -> dict[str, float]:
@@ -223,7 +224,7 @@ def dry_run(folder: Path, sizes: Sequence[int]) -> None:
         file = write_experiment(folder / str(size), "plan", size, size // 9)
 
         def preview_all(file: Path = file) -> None:
-            plan = make_plan(file, "pocket", overrides=[f"compute.storage={file.parent}/runs"])
+            plan = plan_file(file, "pocket", None, Choices(overrides=[f"compute.storage={file.parent}/runs"]))
             plan.warn()
             plan.check(plan.missing({}))
             for line in preview(plan, {}, [], 2).lines():

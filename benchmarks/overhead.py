@@ -23,8 +23,9 @@ from pathlib import Path
 
 from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.config.cell import Cell
+from tadp_ray.sweep.choices import Choices
 from tadp_ray.sweep.cluster import concurrency
-from tadp_ray.sweep.planning import make_plan
+from tadp_ray.sweep.planning import plan_file
 from tadp_ray.tracking.journal_run import JournalRun
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.store import open_store
@@ -82,7 +83,8 @@ def by_sweep(file: Path, storage: Path, changes: Sequence[str]) -> float:
 
 def cells_of(file: Path, storage: Path, changes: Sequence[str]) -> tuple[Cell, ...]:
     """The cells that the sweep would train into a storage folder."""
-    return make_plan(file, "pocket", overrides=[*changes, f"compute.storage={storage}"]).cells
+    choices = Choices(overrides=[*changes, f"compute.storage={storage}"])
+    return plan_file(file, "pocket", None, choices).cells
 
 
 def starts(cells: Sequence[Cell], began: float, at_once: int) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ import typer
 import yaml
 
 from tadp_ray.cli import app
-from tadp_ray.sweep.planning import make_plan
+from tests.fixtures.cells import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 README, PAGES = ROOT / "README.md", sorted((ROOT / "docs").rglob("*.md"))

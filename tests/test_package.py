@@ -32,7 +32,7 @@ from tadp_ray.config.shipped import KINDS, copied, file_of, find, references, ro
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.inputs import personalization_for
-from tadp_ray.sweep.planning import make_plan
+from tests.fixtures.cells import make_plan
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [(kind, name) for kind in KINDS for name in shipped(kind)]

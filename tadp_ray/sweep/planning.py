@@ -22,55 +22,16 @@ from tadp_ray.sweep.plan import ExperimentPlan, Plan
 from tadp_ray.tasks.per_image import AreaImages, images_class
 
 
-def make_plan(
-    file: Path,
-    scale: Scale,
-    *,
-    recipe: Path | None = None,
-    overrides: Sequence[str] = (),
-    seeds: Sequence[int] | None = None,
-    only: Sequence[str] = (),
-    axes: Sequence[str] = (),
-    name: str | None = None,
-    dry: bool = False,
-) -> ExperimentPlan:
-    """Return the plan of an experiment file.
-
-    Args:
-        file: the experiment.
-        scale: which of its recipes.
-        recipe: a recipe file that replaces the experiment's own.
-        overrides: `key=value` texts that override the recipe.
-        seeds: replace the experiment's.
-        only: `axis=value` texts; select cells that have one of the given values on every given axis.
-        axes: `key=value,value` texts; axes that are added to the experiment's.
-        name: of the sweep with these axes; None: made from the experiment's and theirs.
-        dry: plan without data, weights and captions that are missing, too, and name them (`Plan.absent`).
-
-    Raises:
-        ConfigError: the files or the texts are invalid; lists every error of a file.
-        UserError: data, weights or caption stores are missing.
-    """
-    choices = Choices(overrides=overrides, seeds=seeds, only=only, axes=axes, name=name, dry=dry)
-    source, whole_name = load_experiment(file), experiment_name(file, recipe)
-    if axes:
-        source, whole_name = with_axes(source, axes), sweep_name(whole_name, [*parse_axes(axes)])
-    words = [name_of(file, "experiments"), *(["--scale", scale] * (scale != "pocket"))]
-    words += ["--recipe", name_of(recipe, "recipes")] if recipe else []
-    recipe = recipe or source.recipe_file(scale)
-    return plan_experiment(source, scale, whole_name, recipe, file.parent, words, choices)
-
-
 def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choices) -> ExperimentPlan:
     """Return the plan of an experiment's file, or without one of a recipe at the axes of the choices.
 
     Raises:
-        UserError: neither an experiment nor a recipe with axes is named; else as `make_plan`.
+        UserError: neither an experiment nor a recipe with axes is named; else as `plan_file`.
     """
     if choices.name and not choices.axes:
         raise UserError(f"--name {choices.name}: names a sweep with --axis; an experiment has the name of its file")
     if file is not None:
-        return make_plan(file, scale, recipe=recipe, **vars(choices))
+        return plan_file(file, scale, recipe, choices)
     if recipe is not None and choices.axes:
         return plan_axes(recipe, scale, choices)
     if recipe is not None:
@@ -81,6 +42,21 @@ def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choice
         "name an experiment (`tadp-ray ls experiments` lists them), or ask without one: tadp-ray sweep --recipe RECIPE --axis "
         "KEY=VALUE,VALUE"
     )
+
+
+def plan_file(file: Path, scale: Scale, recipe: Path | None, choices: Choices) -> ExperimentPlan:
+    """Return the plan of an experiment's file; `recipe` replaces the experiment's own.
+
+    Raises:
+        ConfigError: the files or the texts are invalid; lists every error of a file.
+        UserError: data, weights or caption stores are missing.
+    """
+    source, name = load_experiment(file), experiment_name(file, recipe)
+    if choices.axes:
+        source, name = with_axes(source, choices.axes), sweep_name(name, [*parse_axes(choices.axes)])
+    words = [name_of(file, "experiments"), *(["--scale", scale] * (scale != "pocket"))]
+    words += ["--recipe", name_of(recipe, "recipes")] if recipe else []
+    return plan_experiment(source, scale, name, recipe or source.recipe_file(scale), file.parent, words, choices)
 
 
 def plan_axes(recipe: Path, asked: Scale, choices: Choices) -> ExperimentPlan:

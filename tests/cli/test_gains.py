@@ -19,7 +19,6 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL, PER_IMAGE
 from tadp_ray.reporting import results
 from tadp_ray.reporting.table import Table, TableEntry
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking import query
 from tadp_ray.tracking.findings import finding_name, findings
@@ -30,6 +29,7 @@ from tadp_ray.training import predict
 from tadp_ray.training.checkpoint import write_tensors
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
+from tests.fixtures.cells import make_plan
 
 HITS = {0.5: (10, 50, 30, 40, 20), 1.0: (90, 55, 30, 5, 10)}
 """Correct pixels of a hundred in each of five images, by precision: two images gain, one is a draw, two lose."""

@@ -18,10 +18,10 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.sweep import cleaning, process
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.sweep.running import announced, running_sweep
 from tadp_ray.sweep.states import cell_report, cells_with
 from tadp_ray.sweep.storage import locked_storage
+from tests.fixtures.cells import make_plan
 
 
 @pytest.fixture

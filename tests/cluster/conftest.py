@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.training.journal import read_journal
+from tests.fixtures.cells import make_plan
 
 if TYPE_CHECKING:
     from ray.cluster_utils import Cluster
@@ -176,7 +177,6 @@ def train_alone(
     """Trains a row of cells of one length here, without Ray and MLflow; returns their table."""
     import torch
 
-    from tadp_ray.sweep.planning import make_plan
     from tadp_ray.training.run import train_cell
 
     def train(steps: int) -> Table:

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tadp_ray.sweep.address import Remote
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.training.journal import read_journal
+from tests.fixtures.cells import make_plan
 
 pytestmark = pytest.mark.cluster
 # A training process that is stopped is known after some seconds here, and after ten minutes else.

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.layout import TRACEBACK, WORKER_LOG
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import final_metrics, read_journal
+from tests.fixtures.cells import make_plan
 
 pytestmark = pytest.mark.cluster
 BUG = """\

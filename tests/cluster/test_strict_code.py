@@ -8,12 +8,12 @@ import torch
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.provenance import installed
 from tadp_ray.training.run import train_cell
+from tests.fixtures.cells import make_plan
 
 pytestmark = pytest.mark.cluster
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")

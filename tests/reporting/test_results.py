@@ -14,12 +14,12 @@ from tadp_ray.layout import PER_IMAGE
 from tadp_ray.reporting.results import file_name, fill_table
 from tadp_ray.reporting.table import Table
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.tracking.query import finished, per_image
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
+from tests.fixtures.cells import make_plan
 
 IMAGES = 40
 

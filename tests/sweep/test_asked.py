@@ -19,10 +19,11 @@ from tadp_ray.sweep import engine
 from tadp_ray.sweep.choices import Choices, check_varied
 from tadp_ray.sweep.engine import run_plan
 from tadp_ray.sweep.plan import ExperimentPlan
-from tadp_ray.sweep.planning import choose, make_plan, plan_recipe
+from tadp_ray.sweep.planning import choose, plan_recipe
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
+from tests.fixtures.cells import make_plan
 
 
 def asked(recipe: Path, *axes: str, **settings: Any) -> ExperimentPlan:

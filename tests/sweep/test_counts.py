@@ -10,8 +10,8 @@ import pytest
 from tadp_ray.captions import forms
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config import cell as cell_module
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.training import digests, setup
+from tests.fixtures.cells import make_plan
 
 
 @pytest.fixture

@@ -11,17 +11,18 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import known as known_module
 from tadp_ray.sweep.known import Known, key_of
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.training import check, setup
 from tadp_ray.training.setup import TrainSetup
+from tests.fixtures.cells import make_plan
 
 PRINT = """\
 import sys
 from pathlib import Path
 from tadp_ray.cli.dry_run import plan_preview
-from tadp_ray.sweep.planning import make_plan
+from tadp_ray.sweep.choices import Choices
+from tadp_ray.sweep.planning import plan_file
 from tadp_ray.tracking.store import existing_store
-plan = make_plan(Path(sys.argv[1]), "pocket")
+plan = plan_file(Path(sys.argv[1]), "pocket", None, Choices())
 print("\\n".join(plan_preview(plan, existing_store(), None, False, None, None).lines()))
 print(sorted({"torch", "diffusers", "mlflow"} & set(sys.modules)))
 """

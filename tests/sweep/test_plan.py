@@ -18,7 +18,7 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
-from tadp_ray.sweep.planning import make_plan, plan_one
+from tadp_ray.sweep.planning import plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.times import estimate
 from tadp_ray.tracking.journal_run import flatten
@@ -26,6 +26,7 @@ from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.setup import TrainSetup
+from tests.fixtures.cells import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,12 +15,12 @@ from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
 from tadp_ray.sweep.kinds import CellKind, kinds_of, lower_memory, planned_cost
-from tadp_ray.sweep.planning import make_plan
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.throughput import COMPILED, MEASURED, STEP_FLOPS, Card, known_cards, measured_card
 from tadp_ray.sweep.times import CardHours, card_hours, finished_after, hours_lines
 from tadp_ray.training.digests import all_hashed
 from tadp_ray.training.step_cost import StepCost
+from tests.fixtures.cells import make_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "experiments/prec_recall.yaml"
