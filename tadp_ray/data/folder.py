@@ -6,12 +6,10 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from tadp_ray.data.coco import Annotations, Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.files import Fields, Layout, Measured, nothing_wrong, shown
-from tadp_ray.data.images import FARTHEST, NEAREST, class_table, read_mask, read_metres
+from tadp_ray.data.images import class_table, read_depth, read_mask
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
 from tadp_ray.data.pascal import read_own_boxes
 from tadp_ray.data.sample import Sample, Split
@@ -59,33 +57,15 @@ def of_masks(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...
 
 def of_depth(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
     """Return the reader of depth maps, its settings, and no check of all training images."""
-    return partial(read_depth, scale=data.depth_scale), ("depth", data.depth_scale), nothing_wrong
+    return partial(read_own_depth, scale=data.depth_scale), ("depth", data.depth_scale), nothing_wrong
 
 
-def read_depth(path: Path, scale: float) -> Fields:
-    """Read a depth map as `depth`, float32 (H, W) metres, 0 = no reading.
-
-    Args:
-        path: an image of 16 or 32 bits with `scale` units per metre, or .npy in metres.
-        scale: units per metre of an image.
-
-    Raises:
-        UserError: the file cannot be read, has no readings or others than depths, or is in other units.
-    """
-    units = f"{scale:g} units per metre (data.depth_scale)"
+def read_own_depth(path: Path, scale: float) -> Fields:
+    """Read a depth map, an image with `scale` units per metre or .npy in metres; errors as for `read_depth`."""
+    mend = "correct the units: images have data.depth_scale units per metre, .npy has metres"
     if path.suffix == ".npy":
-        scale, units = 1, "metres"
-    metres = read_metres(path, scale)
-    if not np.all(np.isfinite(metres) & (metres >= 0)):
-        raise UserError(f"{path}: holds values that are negative or not finite; write 0 where there is no reading")
-    if not (deepest := metres.max()):
-        raise UserError(f"{path}: no pixel has a reading; take the image away, or leave it out of the list")
-    if not NEAREST <= deepest <= FARTHEST:
-        raise UserError(
-            f"{path}: its deepest reading is {deepest:g} m at {units}, which no camera takes; correct the units: images have "
-            "data.depth_scale units per metre, .npy has metres"
-        )
-    return {"depth": metres}
+        return read_depth(path, 1, "metres", mend)
+    return read_depth(path, scale, f"{scale:g} units per metre (data.depth_scale)", mend)
 
 
 def of_boxes(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:

@@ -223,23 +223,26 @@ def read_mask(path: Path, table: np.ndarray, otherwise: str) -> dict[str, np.nda
     return {"mask": labels.astype(np.uint8)}
 
 
-def read_depth(path: Path) -> dict[str, np.ndarray]:
-    """Read a 16-bit map of millimetres as `depth`, float32 (H, W) metres, 0 = no reading.
+def read_depth(path: Path, scale: float, units: str, mend: str) -> dict[str, np.ndarray]:
+    """Read a depth map as `depth`, float32 (H, W) metres, 0 = no reading.
+
+    Args:
+        path: an image of 16 or 32 bits, or .npy.
+        scale: units per metre.
+        units: what messages call them.
+        mend: how to correct other units, for messages.
 
     Raises:
-        UserError: the file cannot be read, has no readings, or holds something else than millimetres.
+        UserError: the file cannot be read, has no readings or others than depths, or is in other units.
     """
-    raw = read_values(path, DEPTH_MAP)
-    if raw.dtype.itemsize == 1:
-        raise UserError(f"{path}: a depth map needs 16 bits for millimetres, this image has 8 at most")
-    if not raw.any():
-        raise UserError(f"{path}: no pixel has a reading; take it off the list")
-    if raw.max() < 20:
-        raise UserError(
-            f"{path}: no reading is above {raw.max()}, so these must be metres; "
-            "write millimetres (times 1000, before rounding) as 16-bit PNG"
-        )
-    return {"depth": raw.astype(np.float32) / 1000}
+    metres = read_metres(path, scale)
+    if not np.all(np.isfinite(metres) & (metres >= 0)):
+        raise UserError(f"{path}: holds values that are negative or not finite; write 0 where there is no reading")
+    if not (deepest := metres.max()):
+        raise UserError(f"{path}: no pixel has a reading; take the image away, or leave it out of the list")
+    if not NEAREST <= deepest <= FARTHEST:
+        raise UserError(f"{path}: its deepest reading is {deepest:g} m at {units}, which no camera takes; {mend}")
+    return {"depth": metres}
 
 
 def read_metres(path: Path, scale: float) -> np.ndarray:

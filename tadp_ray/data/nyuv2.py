@@ -61,7 +61,7 @@ def read_rooms(path: Path) -> Fields:
     Raises:
         UserError: it cannot be read, or reads farther than rooms are deep.
     """
-    fields = read_depth(path)
+    fields = read_depth(path, 1000, "1000 units per metre", MILLIMETRES)
     if (deepest := fields["depth"].max()) > FARTHEST:
         raise UserError(
             f"{path}: its deepest reading is {deepest:g} m, but NYUv2 ends at 10 m, so these are no millimetres; {MILLIMETRES}"

@@ -56,7 +56,7 @@ def test_all_that_is_wrong_is_listed(put, tmp_path: Path, photo: np.ndarray) -> 
     problems = report["problems"]
     assert "train: nyuv2: root=" in problems[0] and "does not hold train_list.txt, sync" in problems[0]
     assert problems[1] == "val: 40 images, the published split has 654"
-    assert sum("must be metres" in line for line in problems) == 30 and len(problems) == 2 + 30 + 1 + 2
+    assert sum("which no camera takes" in line for line in problems) == 30 and len(problems) == 2 + 30 + 1 + 2
     assert report["splits"]["val"]["valid"] == 7 and report["splits"]["val"]["values"]["max"] == 5
     assert report["splits"]["val"]["classes"]["study"] == 7
     said = invoke("check", "nyuv2", "--root", tmp_path)

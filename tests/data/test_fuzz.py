@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from tadp_ray.cli.common import parse_classes
-from tadp_ray.data.images import class_table, read_depth, read_image, read_mask, read_metres, read_rgba
+from tadp_ray.data.images import class_table, read_image, read_mask, read_metres, read_rgba
 from tadp_ray.data.names import Names, chosen
+from tadp_ray.data.nyuv2 import read_rooms
 from tadp_ray.data.pascal import read_boxes
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.scoring import score_depth
@@ -55,7 +56,7 @@ KINDS: dict[str, tuple[bytes, Read]] = {
     "mask.png": (saved(GREY, "PNG"), lambda path: read_mask(path, TABLE, "is bad")),
     "mask.tiff": (saved(GREY, "TIFF", compression="tiff_lzw"), lambda path: read_mask(path, TABLE, "is bad")),
     "mask16.png": (saved(GREY.astype(np.uint16), "PNG"), lambda path: read_mask(path, TABLE, "is bad")),
-    "depth.png": (saved(GREY.astype(np.uint16) * 500, "PNG"), read_depth),
+    "depth.png": (saved(GREY.astype(np.uint16) * 500, "PNG"), read_rooms),
     "depth.npy": (array(GREY / 2), lambda path: read_metres(path, 1)),
     "short.npy": (array(GREY.astype(np.int16) * 500), lambda path: read_metres(path, 1000)),
     "a.xml": (XML.encode(), read_boxes),

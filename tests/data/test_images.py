@@ -17,6 +17,7 @@ from tadp_ray.data.images import (
     read_depth,
     read_image,
     read_mask,
+    read_metres,
     read_region,
     read_rgba,
     read_values,
@@ -64,19 +65,23 @@ def test_label_values_below_and_beyond_the_table_are_unknown(tmp_path: Path) -> 
             read_mask(file, table, "is bad")
 
 
-def test_depth_is_millimetres(tmp_path: Path) -> None:
-    file = tmp_path / "depth.png"
-    Image.fromarray(np.array([[0, 1500], [9999, 20]], np.uint16)).save(file)
-    depth = read_depth(file)["depth"]
-    assert depth.dtype == np.float32 and depth.tolist() == [[0, 1.5], [np.float32(9.999), np.float32(0.02)]]
+def test_depth_has_so_many_units_per_metre(tmp_path: Path) -> None:
+    file, how = tmp_path / "depth.png", (1000, "1000 units per metre", "write millimetres")
+    for values in (np.arange(2**16).reshape(256, 256), np.array([[0, 20]])):
+        Image.fromarray(values.astype(np.uint16)).save(file)
+        depth = read_depth(file, *how)["depth"]
+        assert depth.dtype == np.float32 and np.array_equal(depth, values.astype(np.float32) / np.float32(1000))
     for values, said in (
-        (np.array([[0, 7]], np.uint16), "no reading is above 7, so these must be metres; write millimetres"),
+        (
+            np.array([[0, 19]], np.uint16),
+            "deepest reading is 0.019 m at 1000 units per metre, which no camera takes; write millimetres$",
+        ),
         (np.zeros((2, 2), np.uint16), "no pixel has a reading"),
-        (np.full((2, 2), 200, np.uint8), "a depth map needs 16 bits for millimetres, this image has 8 at most"),
+        (np.full((2, 2), 200, np.uint8), "a depth map of 8 bits, which are too few"),
     ):
         Image.fromarray(values).save(file)
         with pytest.raises(UserError, match=said):
-            read_depth(file)
+            read_depth(file, *how)
 
 
 def turned(orientation: int) -> Image.Exif:
@@ -139,7 +144,7 @@ def test_formats_that_change_values_hold_no_labels_and_no_depth(tmp_path: Path, 
     with pytest.raises(UserError, match=said):
         read_mask(tmp_path / name, class_table(9, (), False), "is bad")
     with pytest.raises(UserError, match=said):
-        read_depth(tmp_path / name)
+        read_metres(tmp_path / name, 1000)
     with pytest.raises(UserError, match="a map of a region in"):
         read_region(tmp_path / name)
     assert (read_image(tmp_path / name) == 7).all()

@@ -31,7 +31,7 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
     """
 
     def read(prediction: Path, target: Path) -> Pair:
-        depths = read_depth(prediction, prediction_scale), read_depth(target, target_scale)
+        depths = checked_metres(prediction, prediction_scale), checked_metres(target, target_scale)
         if (deepest := deepest_of(depths[1])) > FARTHEST:
             raise UserError(
                 f"{target}: its deepest value is {deepest:g} m at {target_scale:g} units per metre, farther than anything that "
@@ -51,7 +51,7 @@ def depth_reader(metrics: DepthMetrics, prediction_scale: float, target_scale: f
     return read
 
 
-def read_depth(path: Path, scale: float) -> np.ndarray:
+def checked_metres(path: Path, scale: float) -> np.ndarray:
     """Read a depth map with `scale` units per metre as float32 (H, W) metres.
 
     Raises:
