@@ -33,6 +33,7 @@ from tadp_ray.training.precision import deterministic_algorithms
 from tadp_ray.training.reporter import Journal, NullReporter, Reporter, Watch, WatchedReporter
 from tadp_ray.training.setup import Cache, TrainSetup
 from tadp_ray.training.state import TrainState
+from tadp_ray.training.transfer import check_gpu
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +72,7 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     captions, and the cost of the training.
     """
     compute, world = cell.recipe.compute, ProcessGroup.current()
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"compute.gpus: {compute.gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this "
-            "machine's GPU, or set compute.gpus: 0"
-        )
+    check_gpu(device, compute.gpus)
     if compute.compile and (lacking := missing_compiler(device)):
         raise UserError(
             f"compute.compile: true, but there is no {lacking} here, which torch needs; install it, or leave it out"

@@ -32,6 +32,19 @@ def usable(device: str | torch.device) -> torch.device:
     return usable_device
 
 
+def check_gpu(device: torch.device, gpus: float) -> None:
+    """Check that torch sees a GPU if a device is one; `gpus` is the value of `compute.gpus`.
+
+    Raises:
+        UserError: it sees none.
+    """
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"compute.gpus: {gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this machine's GPU, "
+            "or set compute.gpus: 0"
+        )
+
+
 def device_for(cell: Cell, device: str | torch.device | None) -> torch.device:
     """Return the named device; None: a GPU if the cell was trained on one, else the CPU.
 

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from tadp_ray.backbones.families import family_of, latent_families
 from tadp_ray.config.analysis import Analysis, CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.schema import Recipe
-from tadp_ray.errors import UserError, said_as
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
 from tadp_ray.paper.analysis.eos_tokens import check_texts, eos_tokens
 from tadp_ray.paper.analysis.finding import Outcome, Trained
@@ -18,7 +18,7 @@ from tadp_ray.paper.analysis.off_target import off_target
 from tadp_ray.paper.analysis.trained import ready
 from tadp_ray.paper.analysis.variation import variation
 from tadp_ray.paper.analysis.varied import check_pictures
-from tadp_ray.training.transfer import usable
+from tadp_ray.training.transfer import check_gpu
 
 
 def asked(analysis: Analysis, recipe: Recipe) -> dict[str, Mapping[str, JsonValue]]:
@@ -83,8 +83,8 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
         UserError: data, weights or trained models are missing or do not fit.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with said_as({"try 'cpu'": "set compute.gpus: 0"}):
-        device = usable("cuda" if recipe.compute.gpus else "cpu")
+    device = torch.device("cuda" if recipe.compute.gpus else "cpu")
+    check_gpu(device, recipe.compute.gpus)
     torch.set_num_threads(recipe.compute.cpus)
     spec, seed = analysis.spec, analysis.seeds[0]
     if isinstance(spec, OffTarget):

@@ -28,6 +28,7 @@ from tadp_ray.paper.personalization.textual_inversion import invert
 from tadp_ray.training.digests import changed_names
 from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, Reporter
+from tadp_ray.training.transfer import check_gpu
 
 
 def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJob:
@@ -130,10 +131,7 @@ def personalize(job: PersonalizationJob, device: torch.device) -> dict[str, floa
 def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> dict[str, float]:
     """Train one personalization, write the result and samples, and return the final metrics."""
     plan, began = job.plan, time.monotonic()
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            f"compute.gpus: {plan.compute.gpus:g}, but torch {torch.__version__} sees no GPU here; set it to 0"
-        )
+    check_gpu(device, plan.compute.gpus)
     torch.set_num_threads(plan.compute.cpus)
     torch.manual_seed(job.seed)
     check_contents(job)

@@ -84,7 +84,9 @@ def test_an_analysis_looks_at_the_networks_of_the_recipe(monkeypatch: pytest.Mon
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_a_gpu_that_is_not_there_is_told(tmp_path: Path) -> None:
     analysis = load_analysis(ANALYSES / "copy_paste.yaml", "paper")
-    with pytest.raises(UserError, match=r"^device 'cuda': torch .* cannot use it here .*; set compute\.gpus: 0$"):
+    with pytest.raises(
+        UserError, match=r"^compute\.gpus: 1, but torch .* sees no GPU here; .* or set compute\.gpus: 0$"
+    ):
         analyse(analysis, load_recipe(ANALYSES / analysis.recipes["paper"]), {}, tmp_path)
 
 
