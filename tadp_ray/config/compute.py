@@ -74,14 +74,14 @@ class ComputeConfig(StrictModel):
         return self
 
     @property
-    def address(self) -> str | None:
+    def storage_address(self) -> str | None:
         """The address of the storage; None if it is a folder."""
         return self.storage if "://" in self.storage else None
 
     @property
     def folder(self) -> Path:
         """The folder of the storage, or of this machine's copy of it."""
-        return Path(STORAGE if self.address else self.storage).absolute()
+        return Path(STORAGE if self.storage_address else self.storage).absolute()
 
     @property
     def world_size(self) -> int:

@@ -69,7 +69,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
     Raises:
         UserError: the address could not be reached for minutes.
     """
-    address, file = cell.recipe.compute.address, cell.folder / ALIVE
+    address, file = cell.recipe.compute.storage_address, cell.folder / ALIVE
     remote, path = reach(address) if address else None, f"{remote_path(cell.folder)}/{ALIVE}"
     pid = os.getpid()
     own = {"node": ray.get_runtime_context().get_node_id(), "pid": pid, "process": process_identity(pid)}
@@ -103,7 +103,7 @@ def heartbeat(cell: Cell) -> Iterator[None]:
 @contextmanager
 def kill_hung_processes(cells: Sequence[Cell]) -> Iterator[None]:
     """Kill training processes without heartbeats during the block, so that Ray restarts them."""
-    address = cells[0].recipe.compute.address
+    address = cells[0].recipe.compute.storage_address
     remote, watched = Remote(address) if address else None, list(cells)
     last: dict[Path, tuple[bytes, int]] = {}
     """By cell: the last heartbeat, and how many checks have found it unchanged. Checks are counted, since this machine may have

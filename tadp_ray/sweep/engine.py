@@ -104,9 +104,10 @@ def train_missing(
     hints: Hints | None,
 ) -> bool:
     """Train the missing cells; return whether all of them finished."""
+    compute = plan.recipe.compute
     phase("asking MLflow which cells are finished")
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
-    pull(plan.recipe.compute.address, [cell for cell in plan.cells if cell.fingerprint not in done])
+    pull(compute.storage_address, [cell for cell in plan.cells if cell.fingerprint not in done])
     for cell in plan.cells:
         check_journal(cell.folder, cell.fingerprint)
     # Cells that were trained while MLflow was unreachable, or before it was emptied, are sent first and not trained again.
@@ -133,24 +134,23 @@ def train_missing(
     phase("starting Ray; checking data, captions and weights meanwhile")
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
-        with cluster(address, plan.recipe.compute) as at_once:
-            grow(address, plan.recipe.compute)
-            check_nodes(plan.recipe.compute)
+        with cluster(address, compute) as at_once:
+            grow(address, compute)
+            check_nodes(compute)
             checked.result()
             accept(plan, store, run)
             phase("")
-            where = plan.recipe.compute.address or plan.storage
+            where = compute.storage_address or plan.storage
             console.print(
                 f"training {pluralized(min(at_once, len(todo)), 'cells')} at once, in {where}/{CELLS}", soft_wrap=True
             )
             for line in hints(run) if hints else ():
                 console.print(line, style="dim", soft_wrap=True)
-            compute = plan.recipe.compute
             with warn_without_room(address, cell_need(compute), partial(cell_slots, compute=compute)):
                 complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
-    if address := plan.recipe.compute.address:
-        Remote(address).delete_ray_files()
+    if compute.storage_address:
+        Remote(compute.storage_address).delete_ray_files()
     return complete
 
 
@@ -166,7 +166,7 @@ def archive(store: Store, cell: Cell) -> None:
     own = all(code_of(record.get("provenance", {})) == code_of(provenance()) for record in starts)
     if own and final_metrics(cell.folder, cell.fingerprint) is None:
         return
-    if address := cell.recipe.compute.address:
+    if address := cell.recipe.compute.storage_address:
         Remote(address).delete_folder(remote_path(cell.folder))
     aside = archived(cell.folder)
     # If the command is killed in between, MLflow names weights that are not there until the next run renames the folder.
@@ -181,7 +181,7 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         with (
             # It shows what the last files from an address say, too.
             SweepProgress(todo, at_once, console),
-            mirror(plan.recipe.compute.address, todo),
+            mirror(plan.recipe.compute.storage_address, todo),
             kill_hung_processes(todo),
         ):
             with out_of_memory_told():

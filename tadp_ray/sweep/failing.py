@@ -74,7 +74,7 @@ def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> Non
         trace = trace or None
         with Journal(here.folder, cell.fingerprint) as journal:
             journal.fail(error, trace)
-    pull(cell.recipe.compute.address, [cell])
+    pull(cell.recipe.compute.storage_address, [cell])
     where = "" if trace is None else f"; the whole traceback: {cell.folder / TRACEBACK}"
     log.error("%s failed: %s%s", cell.name, error, where)
 

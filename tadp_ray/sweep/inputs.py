@@ -122,7 +122,7 @@ def scored_stores_of_ground_truth(recipe: Recipe) -> tuple[str, ...]:
 def with_absolute_paths(recipe: Recipe) -> Recipe:
     """Return the recipe with absolute paths, since Ray's workers start in other folders."""
     changes: dict[str, Any] = {}
-    if not recipe.compute.address:
+    if not recipe.compute.storage_address:
         changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
     if hasattr(recipe.data, "root"):
         changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})

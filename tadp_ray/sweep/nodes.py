@@ -17,8 +17,8 @@ PATIENCE = 120.0
 @ray.remote(num_cpus=0, max_retries=0)
 def inspect_node(compute: ComputeConfig) -> tuple[dict[str, str], bool]:
     """Return a node's code versions, and whether it sees the sweep's file in the storage."""
-    if compute.address:
-        return code_of(provenance()), Remote(compute.address).has_marker()
+    if compute.storage_address:
+        return code_of(provenance()), Remote(compute.storage_address).has_marker()
     return code_of(provenance()), (compute.folder / SWEEP_LOCK).is_file()
 
 
@@ -63,6 +63,6 @@ def mismatch(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
         return f"runs other versions: {', '.join(differing)}; install the same there"
     if sees:
         return ""
-    if compute.address:
+    if compute.storage_address:
         return f"does not reach compute.storage {compute.storage}; give it the credentials and packages that this machine has"
     return f"does not see compute.storage {compute.storage}, which must be a folder that all nodes share"

@@ -159,7 +159,7 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
     Raises:
         UserError: the address could not be reached for minutes.
     """
-    if (address := cell.recipe.compute.address) is None:
+    if (address := cell.recipe.compute.storage_address) is None:
         yield cell
         return
     here = cell.at(node_folder(address))

@@ -183,7 +183,7 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
 
 def is_alive(cell: Cell) -> bool:
     """Return whether a cell's training process has sent a heartbeat, or with remote storage written its journal, lately."""
-    remote = cell.recipe.compute.address is not None
+    remote = cell.recipe.compute.storage_address is not None
     # Heartbeats at an address are not copied to this machine, and journals are while the sweep runs.
     file, fresh = (JOURNAL, REMOTE_FRESH) if remote else (ALIVE, FRESH)
     try:

@@ -19,7 +19,7 @@ def note_stopped(cell: Cell, search: Search) -> None:
     Raises:
         UserError, OSError, pyarrow.ArrowException: the file cannot be written.
     """
-    if address := cell.recipe.compute.address:
+    if address := cell.recipe.compute.storage_address:
         Remote(address).replace(BytesIO(json.dumps(search.rule).encode()), f"{remote_path(cell.folder)}/{STOPPED}")
     cell.folder.mkdir(parents=True, exist_ok=True)
     write_json(cell.folder / STOPPED, search.rule)

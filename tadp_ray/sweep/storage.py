@@ -33,7 +33,7 @@ def locked_storage(compute: ComputeConfig) -> Iterator[None]:
     """
     lock = lock_storage(compute)
     try:
-        with claimed_address(compute.address, compute.folder) if compute.address else nullcontext():
+        with claimed_address(compute.storage_address, compute.folder) if compute.storage_address else nullcontext():
             yield
     finally:
         lock.release()

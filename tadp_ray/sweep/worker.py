@@ -158,8 +158,8 @@ def reason_of(error: Exception) -> tuple[str, str | None]:
 
 def storage_arguments(compute: ComputeConfig) -> dict[str, Any]:
     """Return Ray Train's arguments for the storage that the workers of a cell share."""
-    if compute.address:
-        remote = Remote(compute.address)
+    if compute.storage_address:
+        remote = Remote(compute.storage_address)
         return {"storage_filesystem": remote.files, "storage_path": f"{remote.path}/{RAY}"}
     return {"storage_path": str(compute.folder / RAY)}
 

@@ -52,7 +52,7 @@ def node(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
     def enter(name: str) -> SyncedFolder:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / name))
-        address = cell.recipe.compute.address
+        address = cell.recipe.compute.storage_address
         return SyncedFolder(Remote(address), cell.at(node_folder(address)).folder)
 
     return enter
@@ -62,7 +62,7 @@ def began(cell: Cell, node: Callable[[str], SyncedFolder]) -> tuple[SyncedFolder
     """The cell on a node that has fetched it, and its folder there."""
     copy = node("node")
     copy.fetch()
-    return copy, cell.at(node_folder(cell.recipe.compute.address)).folder
+    return copy, cell.at(node_folder(cell.recipe.compute.storage_address)).folder
 
 
 def train(folder: Path, *steps: int) -> None:
@@ -87,12 +87,15 @@ def steps(folder: Path) -> list[int]:
 def test_another_node_goes_on_from_what_the_lost_one_had_sent(cell: Cell, node, tmp_path: Path) -> None:
     lost = node("lost")
     lost.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    here = cell.at(node_folder(cell.recipe.compute.storage_address)).folder
     train(here, 4, 8)
     lost.push()
     (here / ".tmpAbCdEf").write_bytes(b"a draft of safetensors'")
     lost.push()
-    assert Remote(cell.recipe.compute.address).names(f"cells/{here.name}") == ["checkpoint-000001", "journal.jsonl"]
+    assert Remote(cell.recipe.compute.storage_address).names(f"cells/{here.name}") == [
+        "checkpoint-000001",
+        "journal.jsonl",
+    ]
     train(here, 12)  # never sent
     assert not list(here.glob(".tmp*"))  # the next process that takes the cell up deletes it
 
@@ -106,18 +109,18 @@ def test_another_node_goes_on_from_what_the_lost_one_had_sent(cell: Cell, node, 
         with Journal(other.folder, "f") as journal:
             journal.finish(16, {"miou": 50.0})
     assert [path.name for path in other.folder.iterdir()] == ["lock"]
-    pull(cell.recipe.compute.address, [cell])
+    pull(cell.recipe.compute.storage_address, [cell])
     assert final_metrics(cell.folder, "f") == {"miou": 50.0}
     assert sorted(path.name for path in cell.folder.iterdir()) == ["journal.jsonl", "model.safetensors"]
     assert cell.folder.is_relative_to(tmp_path / "runs")
-    assert Remote(cell.recipe.compute.address).names(f"cells/{cell.folder.name}") == [
+    assert Remote(cell.recipe.compute.storage_address).names(f"cells/{cell.folder.name}") == [
         "journal.jsonl",
         "model.safetensors",
     ]
 
 
 def test_a_checkpoint_that_was_half_sent_hides_none(cell: Cell, node) -> None:
-    address = cell.recipe.compute.address
+    address = cell.recipe.compute.storage_address
     first = node("first")
     first.fetch()
     train(cell.at(node_folder(address)).folder, 4)
@@ -144,7 +147,7 @@ def test_a_checkpoint_that_is_written_while_files_are_sent_stays(
 ) -> None:
     first = node("first")
     first.fetch()
-    here = cell.at(node_folder(cell.recipe.compute.address)).folder
+    here = cell.at(node_folder(cell.recipe.compute.storage_address)).folder
 
     def too_early(folder: Path) -> list[Path]:
         found = checkpoints(folder)
@@ -153,7 +156,7 @@ def test_a_checkpoint_that_is_written_while_files_are_sent_stays(
 
     monkeypatch.setattr(remote_module, "checkpoints", too_early)
     first.push()
-    there = Remote(cell.recipe.compute.address).names(f"cells/{here.name}")
+    there = Remote(cell.recipe.compute.storage_address).names(f"cells/{here.name}")
     assert there == ["checkpoint-000001", "journal.jsonl"]
 
 
@@ -193,7 +196,7 @@ def test_a_checkpoint_is_not_sent_before_its_line_in_the_journal(
 
     monkeypatch.setattr(remote_module, "file_state", state_then_step)
     copy.push()
-    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.address)
+    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.storage_address)
     assert {*looked} == {CHECKPOINT, JOURNAL} and remote.names(place) == ["checkpoint-000001", JOURNAL]
     assert b'"step": 8' in remote.read(f"{place}/{JOURNAL}")
     copy.push()
@@ -218,7 +221,7 @@ def test_a_cell_that_finishes_while_files_are_sent_is_not_finished_at_the_addres
     with monkeypatch.context() as patch:
         patch.setattr(SyncedFolder, "_files", too_early)
         copy.push()
-    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.address)
+    place, remote = f"cells/{here.name}", Remote(cell.recipe.compute.storage_address)
     assert MODEL not in remote.names(place) and b"finished" not in remote.read(f"{place}/{JOURNAL}")
     copy.push()
     assert MODEL in remote.names(place) and b"finished" in remote.read(f"{place}/{JOURNAL}")
@@ -239,7 +242,7 @@ def test_the_command_follows_and_a_failure_is_told(cell: Cell, node, monkeypatch
 
     monkeypatch.setattr(Remote, "replace", sometimes)
     with pytest.raises(UserError, match="the loss is nan"):
-        with mirror(cell.recipe.compute.address, [cell]), on_node(cell) as here:
+        with mirror(cell.recipe.compute.storage_address, [cell]), on_node(cell) as here:
             with Journal(here.folder, "f"):
                 raise UserError("the loss is nan")
     assert next(failures, None) is None
@@ -256,7 +259,7 @@ def test_cells_that_wait_or_are_finished_cost_no_requests(
     monkeypatch.setattr(Remote, "sizes", lambda self, names: asked.extend(names) or sizes(self, names))
     monkeypatch.setattr(remote_module, "PERIOD", 0.05)
     monkeypatch.setattr(alive, "PERIOD", 0.05)
-    with mirror(cell.recipe.compute.address, [cell, *waiting]), alive.kill_hung_processes([cell, *waiting]):
+    with mirror(cell.recipe.compute.storage_address, [cell, *waiting]), alive.kill_hung_processes([cell, *waiting]):
         node("node")
         with on_node(cell) as here:
             with Journal(here.folder, cell.fingerprint) as record:
@@ -280,7 +283,7 @@ def test_an_address_that_is_none_is_told() -> None:
 def test_heartbeats_are_sent_beside_a_long_upload_and_end_with_the_training(
     cell: Cell, node, monkeypatch: pytest.MonkeyPatch, wait_for
 ) -> None:
-    remote = Remote(cell.recipe.compute.address)
+    remote = Remote(cell.recipe.compute.storage_address)
     ended: list[bytes] = []
     sending, seconds = threading.Event(), 1.0
     write_file = Remote.write
@@ -336,7 +339,7 @@ def test_what_s3_cannot_rename_is_written_in_place(
 
 def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell: Cell, node) -> None:
     """A traceback of a crash before the cell finished, and that a search stopped it; the best weights before the last ones."""
-    address, there = cell.recipe.compute.address, Remote(cell.recipe.compute.address)
+    address, there = cell.recipe.compute.storage_address, Remote(cell.recipe.compute.storage_address)
     gone = [TRACEBACK, WORKER_LOG, BEST]
     with suppress(RuntimeError), on_node(cell) as crashed, Journal(crashed.folder, "f"):
         for name in gone:
@@ -361,7 +364,7 @@ def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell:
 
 def test_a_training_of_another_storage_is_kept_beside_the_addresss(cell: Cell, node, caplog) -> None:
     """The address has none yet, or one with other records, shorter or longer ones."""
-    address, folders = cell.recipe.compute.address, cell.folder.parent
+    address, folders = cell.recipe.compute.storage_address, cell.folder.parent
     train(cell.folder, *range(1, 9))
     (cell.folder / BEST).write_text("of here")
     pull(address, [cell])
@@ -398,7 +401,7 @@ def test_a_result_of_another_storage_counts(cell: Cell, node) -> None:
     with Journal(cell.folder, cell.fingerprint) as journal:
         journal.finish(16, {"miou": 50.0})
     (cell.folder / BEST).write_text("of here")
-    pull(cell.recipe.compute.address, [cell])
+    pull(cell.recipe.compute.storage_address, [cell])
     assert final_metrics(cell.folder, cell.fingerprint) == {"miou": 50.0}
     assert (cell.folder / BEST).read_text() == "of here" and len([*cell.folder.parent.iterdir()]) == 1
 
@@ -413,12 +416,12 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
         if len(tries) == 1:
             raise OSError("away")
 
-    retry(cell.recipe.compute.address, "send it", upload)
+    retry(cell.recipe.compute.storage_address, "send it", upload)
     assert len(tries) == 2
 
 
 def test_a_full_disk_is_no_fault_of_the_address(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    remote = Remote(cell.recipe.compute.address)
+    remote = Remote(cell.recipe.compute.storage_address)
     remote.make_folder("cells")
     remote.write(BytesIO(b"weights"), "cells/file")
 
@@ -465,7 +468,7 @@ def test_a_cell_that_starts_while_the_address_is_away_waits_for_it(
     with alive.heartbeat(cell), on_node(cell) as here:
         assert here.folder.is_dir() and next(calls, None) is None
     waits = [record.getMessage() for record in caplog.records]
-    address, path = cell.recipe.compute.address, f"cells/{cell.folder.name}"
+    address, path = cell.recipe.compute.storage_address, f"cells/{cell.folder.name}"
     assert [wait.partition(" (")[0] for wait in waits] == [
         f"waiting for compute.storage {address}, to {purpose}"
         for purpose in ("open it", f"make the folder of {cell.name}", "open it", f"fetch {path}")
@@ -491,7 +494,7 @@ def test_nodes_that_share_a_folder_lose_nothing_of_a_cell(cell: Cell, node) -> N
         (here.folder / BEST).write_text("best")
         other.close()
         journal.finish(16, {"miou": 50.0})
-    pull(cell.recipe.compute.address, [cell])
+    pull(cell.recipe.compute.storage_address, [cell])
     assert final_metrics(cell.folder, cell.fingerprint) == {"miou": 50.0} and (cell.folder / BEST).is_file()
 
 
@@ -501,7 +504,7 @@ def test_an_emptied_folder_deletes_nothing_at_the_address(cell: Cell, node) -> N
     train(here, 4)
     (here / BEST).write_text("best")
     copy.push()
-    there = lambda: Remote(cell.recipe.compute.address).names(f"cells/{cell.folder.name}")
+    there = lambda: Remote(cell.recipe.compute.storage_address).names(f"cells/{cell.folder.name}")
     assert there() == [BEST, "checkpoint-000001", JOURNAL]
     for path in here.iterdir():
         path.unlink()
@@ -515,7 +518,7 @@ def test_a_cell_that_is_set_aside_leaves_nothing_at_the_address(cell: Cell, node
     with on_node(cell) as here, Journal(here.folder, cell.fingerprint) as journal:
         (here.folder / MODEL).write_bytes(b"weights")
         journal.finish(16, {"miou": 50.0})
-    address, place = cell.recipe.compute.address, f"cells/{cell.folder.name}"
+    address, place = cell.recipe.compute.storage_address, f"cells/{cell.folder.name}"
     pull(address, [cell])
     assert Remote(address).names(place) == [JOURNAL, MODEL]
     archive(store, cell)
