@@ -1,1 +1,1 @@
-"""The public interface, in rooms that are loaded when they are first used; `tadp_ray` names what is in them."""
+"""The public interface, in rooms that are loaded when they are first used; `tadp_ray` names what is public in them."""

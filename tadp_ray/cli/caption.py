@@ -9,7 +9,8 @@ import typer
 from rich.console import Console
 
 from tadp_ray.cli import stores
-from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, parse_classes, say
+from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, say
+from tadp_ray.config.classes import parse_classes
 from tadp_ray.errors import UserError
 from tadp_ray.files import is_any_of
 from tadp_ray.registry import CAPTIONERS

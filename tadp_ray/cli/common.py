@@ -4,7 +4,6 @@ import errno
 import functools
 import inspect
 import json
-import os
 import signal
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -18,11 +17,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from tadp_ray.cli.streams import robust_output
-from tadp_ray.config.classes import misnamed
 from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
-from tadp_ray.errors import UserError, raise_problems, said_as
-from tadp_ray.files import FULL, read_lines
+from tadp_ray.errors import UserError, said_as
+from tadp_ray.files import FULL
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
 
@@ -252,19 +250,3 @@ def check_png(option: str, path: Path) -> None:
     """
     if path.suffix != ".png":
         raise UserError(f"{option} {path}: is a PNG image; let its name end in .png, e.g. shown.png")
-
-
-def parse_classes(text: str) -> list[str]:
-    """Parse class names: `a,b,c`, or a file with one name per line.
-
-    Raises:
-        UserError: it is neither, or some names are invalid; lists them.
-    """
-    if "," in text:
-        names = [part.strip() for part in text.removesuffix(",").split(",")]
-    elif os.path.isfile(text):
-        names = read_lines(Path(text))
-    else:
-        raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
-    raise_problems([f"--classes {text}: {problem}" for problem in (misnamed(names) if names else ["no names"])])
-    return names

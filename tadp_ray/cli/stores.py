@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import Commands, JSONOption, check_png, console, parse_classes, say, show
+from tadp_ray.cli.common import Commands, JSONOption, check_png, console, say, show
+from tadp_ray.config.classes import parse_classes
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.files import is_any_of
 from tadp_ray.wording import pluralized

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from tadp_ray.cli.common import Commands, PluginGroup, parse_classes
+from tadp_ray.cli.common import Commands, PluginGroup
+from tadp_ray.config.classes import parse_classes
 from tadp_ray.errors import UserError
 from tadp_ray.registry import TASKS, implementation
 

@@ -1,9 +1,13 @@
-"""Checks class names: valid characters, and no two that a text encoder reads alike."""
+"""Parses and checks class names: valid characters, and no two that a text encoder reads alike."""
 
+import os
 import unicodedata
 from collections.abc import Sequence
+from pathlib import Path
 
 from tadp_ray.config.vocabulary import BACKGROUND
+from tadp_ray.errors import UserError, raise_problems
+from tadp_ray.files import read_lines
 
 MAX_CLASSES = 255
 """Masks have 8 bits, and 255 means ignored."""
@@ -32,6 +36,22 @@ def misnamed(names: Sequence[str]) -> list[str]:
                 f"name {place}, {name!r}, reads like {other!r} (name {names.index(other)}); rename one of them"
             )
     return problems
+
+
+def parse_classes(text: str) -> list[str]:
+    """Parse class names: `a,b,c`, or a file with one name per line.
+
+    Raises:
+        UserError: it is neither, or some names are invalid; lists them.
+    """
+    if "," in text:
+        names = [part.strip() for part in text.removesuffix(",").split(",")]
+    elif os.path.isfile(text):
+        names = read_lines(Path(text))
+    else:
+        raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
+    raise_problems([f"--classes {text}: {problem}" for problem in (misnamed(names) if names else ["no names"])])
+    return names
 
 
 def normalized(name: str) -> str:

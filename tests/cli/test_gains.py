@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from tadp_ray.api import gains as api_gains
+from tadp_ray.api.gains import compared_runs
 from tadp_ray.cli import app
-from tadp_ray.cli.gains import compared_runs
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL, PER_IMAGE
-from tadp_ray.reporting import results
 from tadp_ray.reporting.table import Table, TableEntry
 from tadp_ray.tasks.per_image import read_per_image, write_per_image
 from tadp_ray.tracking import query
@@ -201,26 +201,26 @@ def test_detections_are_drawn_with_the_scores_that_chose_them(
 def test_rows_that_were_scored_otherwise_are_refused(
     trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch, which: str
 ) -> None:
-    read = results.per_image_results
+    read = api_gains.per_image_results
 
     def otherwise(*arguments):
         (run, first), *others = read(*arguments).items()
         changed = {"images": first.images[1:]} if which == "images" else {"classes": first.classes[::-1]}
         return {run: replace(first, **changed), **dict(others)}
 
-    monkeypatch.setattr(results, "per_image_results", otherwise)
+    monkeypatch.setattr(api_gains, "per_image_results", otherwise)
     result = gains(trained, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 2 and "scored on other images or other classes" in " ".join(result.stderr.split())
 
 
 def test_other_images_of_the_same_ids_are_refused(trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, digests = query.trained_cell, iter("ab")
+    read, digests = api_gains.trained_cell, iter("ab")
 
     def of_other_images(*arguments):
         cell, weights = read(*arguments)
         return cell.model_copy(update={"digests": {**cell.digests, "val": next(digests)}}), weights
 
-    monkeypatch.setattr(query, "trained_cell", of_other_images)
+    monkeypatch.setattr(api_gains, "trained_cell", of_other_images)
     result = gains(trained, store, tmp_path / "out", *ROWS)
     assert result.exit_code == 2 and "scored on other images, so they" in " ".join(result.stderr.split())
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from tadp_ray.cli.common import parse_classes
-from tadp_ray.config.classes import misnamed
+from tadp_ray.config.classes import misnamed, parse_classes
 from tadp_ray.data.config import FolderData
 from tadp_ray.errors import UserError
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tadp_ray.cli.common import parse_classes
+from tadp_ray.config.classes import parse_classes
 from tadp_ray.data.images import class_table, read_image, read_mask, read_metres, read_rgba
 from tadp_ray.data.names import Names, chosen
 from tadp_ray.data.nyuv2 import read_rooms
