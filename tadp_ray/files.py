@@ -193,14 +193,19 @@ def why_unreadable(path: Path) -> str | None:
     return None
 
 
+def check_readable(path: Path) -> None:
+    """Raise UserError if a path is not a readable file."""
+    if why := why_unreadable(path):
+        raise UserError(f"{path}: {why}")
+
+
 def read_text(path: Path) -> str:
     """Read a text file, in UTF-8 or the encoding of its byte order mark.
 
     Raises:
         UserError: the file does not exist, or is not such text.
     """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
+    check_readable(path)
     content = path.read_bytes()
     encoding = next((name for mark, name in BYTE_ORDER_MARKS.items() if content.startswith(mark)), "utf-8")
     try:

@@ -22,10 +22,10 @@ def type_named(value: Any) -> str:
     return "None" if value is None else with_article(type(value).__name__)
 
 
-def first_few(names: Iterable[str], limit: int = 5) -> str:
+def first_few(names: Iterable[str], limit: int = 5, separator: str = ", ") -> str:
     """`a, b, c and 7 more`."""
     names = list(names)
-    return ", ".join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+    return separator.join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
 
 
 def devices(cpus: float, gpus: float) -> str:

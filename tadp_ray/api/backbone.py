@@ -73,7 +73,7 @@ class Backbone:
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         for text in prompts:
-            check_length(self.diffusion.tokenizer, text, self.diffusion.tokenizer.max_len_single_sentence)
+            check_length(self.diffusion.tokenizer, text)
         return encode_prompts(self.diffusion.tokenizer, self.diffusion.text_encoder, prompts)
 
     def encode_image(self, image: AnyPicture) -> Tensor:
@@ -203,6 +203,5 @@ def load_backbone(
     """
     target = usable(device)
     with said_as(ARGUMENTS):
-        diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings)).to(target)
-    diffusion.denoiser.to(target)
-    return Backbone(diffusion)
+        diffusion = open_frozen(backbone, str(weights), None if embeddings is None else Path(embeddings))
+    return Backbone(diffusion.to(target, whole=True))

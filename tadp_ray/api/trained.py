@@ -200,8 +200,8 @@ def open_cell(cell: Cell, weights: Path, run_id: str, device: torch.device) -> T
     """Load a finished cell with the weights in a file.
 
     Raises:
-        UserError: the file is missing, damaged or of another cell, or the weights of the Stable Diffusion or its class
-            embeddings have changed since.
+        UserError: the file is missing, damaged or of another cell, or the weights of the Stable Diffusion or the class embeddings
+            have changed since.
     """
     tensors = read_weights(cell, weights)
     found = model_digests(cell.recipe)

@@ -72,9 +72,8 @@ def align(texts: Mapping[str, str], present: Mapping[str, Sequence[str]], match:
     """
     if missing := sorted(present.keys() - texts.keys()):
         raise UserError(
-            f"no text for {len(missing)} of {pluralized(len(present), 'images')}, "
-            f"e.g. {missing[0]!r}; measure texts that were made for "
-            "these images"
+            f"no text for {len(missing)} of {pluralized(len(present), 'images')}, e.g. {missing[0]!r}; measure texts that were "
+            "made for these images"
         )
     said = {image_id: match(texts[image_id]) for image_id in present}
     fits = {image_id: Fit(frozenset(said[image_id]), frozenset(present[image_id])) for image_id in present}
@@ -127,7 +126,7 @@ def similar(
 
     Source: Figure S5 matches single words; phrases are our addition, for names such as `potted plant`.
     """
-    # A sign has no words, and nothing says it.
+    # A name such as '-' has no words, so no text matches it.
     lengths = {name: len(words(name)) for name in classes if words(name)}
     meant: dict[str, set[str]] = {}
     spoken = [words(text) for text in dict.fromkeys(texts)]
@@ -180,7 +179,7 @@ def runs(spoken: Sequence[str], length: int) -> Iterator[tuple[int, str]]:
 
 
 def forms(name: str) -> set[str]:
-    """Return the singular and plural of a name; that of `chest of drawers` is `chests of drawers`. A sign has no words."""
+    """Return the singular and plural of a name; that of `chest of drawers` is `chests of drawers`. None of `-`."""
     if not words(name):
         return set()
     head, of, rest = " ".join(words(name)).partition(" of ")

@@ -120,9 +120,8 @@ class Captioner:
         # The loader initializes missing tensors at random.
         if found["missing_keys"]:
             raise UserError(
-                f"--model {settings.model}: its weights lack {pluralized(len(found['missing_keys']), 'tensors')} "
-                "of the architecture in "
-                f"config.json, such as {min(found['missing_keys'])}; copy all files of one model"
+                f"--model {settings.model}: its weights lack {pluralized(len(found['missing_keys']), 'tensors')} of the "
+                f"architecture in config.json, such as {min(found['missing_keys'])}; copy all files of one model"
             )
         if name := not_finite(network.state_dict()):
             raise UserError(

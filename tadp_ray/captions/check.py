@@ -8,7 +8,7 @@ from typing import Any
 from tadp_ray.captions.alignment import exact, words
 from tadp_ray.captions.store import CaptionStore, read_store
 from tadp_ray.errors import UserError
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 SHOWN = 10
 """Maximum number of lines of one kind in a report."""
@@ -126,7 +126,7 @@ def unsaid_names(store: CaptionStore) -> list[str]:
 def only_first(several: Sequence[str]) -> str:
     """Return the line on images with several captions without tags."""
     found = "1 image has" if len(several) == 1 else f"{len(several):,} images have"
-    return f"{found} several captions, of which a training uses only the first: {', '.join(several[:5])}"
+    return f"{found} several captions, of which a training uses only the first: {first_few(several)}"
 
 
 def report_lines(report: dict[str, Any]) -> Iterator[str]:
@@ -135,9 +135,7 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
     if several := report["several"]:
         yield only_first(several)
     if surplus := report["surplus"]:
-        yield (
-            f"{pluralized(len(surplus), 'captioned images')} not in the data set, which does no harm: {', '.join(surplus[:5])}"
-        )
+        yield f"{pluralized(len(surplus), 'captioned images')} not in the data set, which does no harm: {first_few(surplus)}"
     if longer := report["over_budget"]:
         count = pluralized(len(longer), "captions")
         yield f"{count} over the text encoder's budget, as the tokenizer of {report['tokenizer']} counts"

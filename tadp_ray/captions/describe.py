@@ -118,7 +118,7 @@ def relations(things: Sequence[Mention]) -> list[str]:
 def counted(name: str, count: int) -> str:
     """Return `a car`, `an apple` or `three buses`."""
     if count == 1:
-        # A ewe is said like a yew.
+        # 'ewe' begins with a consonant sound.
         return f"{'an' if name[0] in 'aeiou' and name != 'ewe' else 'a'} {name}"
     number = NUMBERS[count] if count < len(NUMBERS) else "many"
     return f"{number} {plural(name)}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tadp_ray.captions.alignment import Fit
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.precision_recall import Score, score
-from tadp_ray.captions.sources import Captions, Prompt, Request, foreground
+from tadp_ray.captions.sources import Captions, Prompt, Request, foreground, things_in
 from tadp_ray.captions.synonyms import mentioned_classes
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
@@ -94,7 +94,7 @@ class Prompts:
     @cached_property
     def shown(self) -> Mapping[str, Sequence[str]]:
         """The class names in each image, without the background."""
-        return {image_id: foreground(each) for image_id, each in self.present.items()}
+        return things_in(self.present)
 
     @cached_property
     def score(self) -> Score:
@@ -152,7 +152,7 @@ def make_prompts(
             f"this model's text encoder reads {budget}; shorten it"
         )
     if not caption.include_background:
-        classes, present = foreground(classes), {image_id: foreground(names) for image_id, names in present.items()}
+        classes, present = foreground(classes), things_in(present)
     join = tuple if ENCODINGS[caption.encoding].of_names else " ".join
     source = implementation(CAPTION_SOURCES[caption.source].implementation)
     request = Request(caption, present, classes, seed, count_tokens, room, say, join)

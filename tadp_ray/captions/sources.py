@@ -136,7 +136,7 @@ def shuffled(request: Request) -> Captions:
     Raises:
         UserError: there is one image only.
     """
-    return with_background(request, dealt_out(things_in(request), request.seed))
+    return with_background(request, dealt_out(things_in(request.present), request.seed))
 
 
 @register_caption_source("wrong", "as many absent names or distractors as there are present names", **GROUND_TRUTH)
@@ -147,7 +147,7 @@ def wrong(request: Request) -> Captions:
         UserError: a distractor that is a class.
     """
     names = foreground(vocabulary(request.classes, request.caption.distractors))
-    return with_background(request, absent_names(things_in(request), names, request.seed))
+    return with_background(request, absent_names(things_in(request.present), names, request.seed))
 
 
 def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Sequence[str]]:
@@ -172,9 +172,9 @@ def degraded(request: Request, shuffle: bool, by_name: bool) -> Mapping[str, Seq
     )
 
 
-def things_in(request: Request) -> dict[str, tuple[str, ...]]:
+def things_in(present: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
     """Return the names in each image, without the background."""
-    return {image_id: foreground(names) for image_id, names in request.present.items()}
+    return {image_id: foreground(names) for image_id, names in present.items()}
 
 
 def with_background(request: Request, dealt: Mapping[str, Sequence[str]]) -> Captions:

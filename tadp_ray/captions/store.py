@@ -13,7 +13,7 @@ from typing import Any
 from tadp_ray.captions import forms
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, composed, file_state, is_any_of, without_ending, write_text
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 VERSION = 1
 ORACLES = ("oracle", "degraded oracle")
@@ -67,16 +67,14 @@ class CaptionStore:
         nearest = difflib.get_close_matches(missing[0], self.captions, n=1, cutoff=0.5)
         hint = f"; the nearest id to {missing[0]!r} there is {nearest[0]!r}" if nearest else ""
         raise UserError(
-            f"{problem}{hint}. "
-            "Point caption.store to the file made for this data set and split, or caption the missing images."
+            f"{problem}{hint}. Point caption.store to the file made for this data set and split, or caption the missing images."
         )
 
     def without(self, missing: Sequence[str]) -> str:
         """Return the sentence on images without a caption."""
-        named = ", ".join(repr(image_id) for image_id in missing[:5]) + (", ..." if len(missing) > 5 else "")
         return (
             f"{self.path or 'this caption store'}: no caption for {pluralized(len(missing), 'images')}: "
-            f"{named} (of {pluralized(len(self), 'captioned images')})"
+            f"{first_few(map(repr, missing))} (of {pluralized(len(self), 'captioned images')})"
         )
 
     def _rekeyed(self, missing: Sequence[str]) -> str | None:

@@ -22,18 +22,21 @@ from tadp_ray.config.shipped import file_of, is_experiment, root, shipped, visib
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.registry import deferred
 from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tadp_ray.captions.alignment import Similarity
     from tadp_ray.config.cell import Cell
     from tadp_ray.config.experiments import ResolvedExperiment
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import Table
     from tadp_ray.tracking.store import Store
+
+TEXT_SIMILARITY = deferred("tadp_ray.conditioning.similarity:text_similarity")
+"""It imports torch, which only few figures need."""
 
 
 def predict(
@@ -160,7 +163,7 @@ def report(
     if experiments is None:
         here = Path("experiments")
         experiments = here if visible_files(here) else root() / here
-    chapters = gather(store, experiments, folder, text_similarity)
+    chapters = gather(store, experiments, folder, TEXT_SIMILARITY)
     files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
     for chapter, sections in chapters.items():
         say(chapter, style="bold")
@@ -204,13 +207,6 @@ def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tup
     return store, *stored_experiment(store, str(file), scale, [*shipped("experiments")])
 
 
-def text_similarity(weights: str) -> "Similarity":
-    """Return the similarity of texts; torch is imported only for figures that need it."""
-    from tadp_ray.conditioning.similarity import text_similarity as make_similarity
-
-    return make_similarity(weights)
-
-
 def show_results(
     store: "Store",
     run: str,
@@ -232,7 +228,7 @@ def show_results(
     from tadp_ray.tracking.sweep_run import attach, describe
     from tadp_ray.tracking.view import links
 
-    filled, verdicts, files = write_results(store, spec, cells, folder, text_similarity, others, against, strict)
+    filled, verdicts, files = write_results(store, spec, cells, folder, TEXT_SIMILARITY, others, against, strict)
     attach(store, run, files)
     if against is None:
         seeds = len({cell.seed for cell in cells})

@@ -104,17 +104,14 @@ def oracle(
 ) -> None:
     """Caption each image with the names of its ground-truth classes."""
     from tadp_ray.captions.oracle import oracle_store
-    from tadp_ray.captions.sources import foreground
+    from tadp_ray.captions.sources import foreground, things_in
     from tadp_ray.captions.store import check_out
 
     check_out(out)
     labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
     names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
     if without_background:
-        names, present = (
-            foreground(names),
-            {image_id: foreground(present_names) for image_id, present_names in present.items()},
-        )
+        names, present = foreground(names), things_in(present)
     origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
     store = oracle_store(present, names, origin)
     store.write(out)
@@ -205,12 +202,14 @@ def show_examples(
 ) -> None:
     """Show example captions: in the terminal, or with --out beside their images."""
     from tadp_ray.captions.store import read_store
-    from tadp_ray.pictures.captioned import draw_captions, spread_over
+    from tadp_ray.pictures.captioned import draw_captions
+    from tadp_ray.pictures.choose import evenly
 
     captioned, files = read_store(store), pictures(data, root, split, images)
     if files is not None:
         captioned.check(ids or files)
-    chosen = ids or spread_over(list(captioned.captions if files is None else files), count)
+    known = sorted(captioned.captions if files is None else files)
+    chosen = ids or [known[place] for place in evenly(len(known), count)]
     if out is None:
         for line in (f"{image_id}: {text}" for image_id in chosen for text in captioned[image_id]):
             say(line)

@@ -47,12 +47,13 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
         raise UserError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
 
 
-def check_length(tokenizer: CLIPTokenizer, prompt: str, budget: int) -> None:
+def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
     """Check that a prompt is not too long for the text encoder.
 
     Raises:
-        UserError: it has more tokens than `budget`, without bos and eos.
+        UserError: it has more tokens than the text encoder reads beside its special ones.
     """
+    budget = tokenizer.max_len_single_sentence
     ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
     if len(ends) > budget:
         read = " ".join(prompt[: ends[budget - 1][1]].split()[-4:])

@@ -67,9 +67,9 @@ class ComputeConfig(StrictModel):
     def _whole_gpus(self) -> "ComputeConfig":
         if self.gpus % 1 and (self.gpus > 1 or self.num_train_workers > 1):
             raise ValueError(
-                f"gpus {self.gpus} of {pluralized(self.world_size, 'workers')}: a worker has "
-                "whole GPUs, or a share of one where it trains "
-                "its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or num_train_workers: 1"
+                f"gpus {self.gpus} of {pluralized(self.world_size, 'workers')}: a worker has whole GPUs, or a share of one where "
+                "it trains its cell alone, since NCCL joins no two processes on one GPU; use a whole number, or "
+                "num_train_workers: 1"
             )
         return self
 

@@ -55,7 +55,7 @@ def read_kind(path: Path, kind: str) -> dict[str, Any]:
     raw = read_yaml(path)
     fitting = {name: raw.keys() & {*VOCABULARIES[each.one].model_fields} for name, each in KINDS.items()}
     own, other = fitting[kind], max(fitting, key=lambda name: len(fitting[name]))
-    # A file of two kinds' keys is one with a slip of the pen.
+    # A file with keys of two kinds has a mistyped key.
     if len(fitting[other]) > len(own) and (not own or fitting[other] == raw.keys()):
         one, wanted = (with_article(KINDS[name].one) for name in (other, kind))
         use = KINDS[other].command.replace("NAME", shlex.quote(str(path)))

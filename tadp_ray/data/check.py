@@ -145,9 +145,8 @@ def checked(
             problems += [f"{split}: {each}" for each in wrong]
             if index and index.unnoticed:
                 problems.append(
-                    f"{split}: {pluralized(len(index.unnoticed), 'samples')} changed, though sizes and times "
-                    f"of their files did not: "
-                    f"{first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
+                    f"{split}: {pluralized(len(index.unnoticed), 'samples')} changed, though sizes and times of their files did "
+                    f"not: {first_few(sorted(index.unnoticed))}; cells that were planned since name the earlier contents: train "
                     "them again"
                 )
             splits[split] = {"images": len(layout.images), "published": published, "valid": len(valid)}

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter
 from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, require
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, raise_problems
-from tadp_ray.files import composed, why_unreadable, without_ending
+from tadp_ray.files import check_readable, composed, without_ending
 from tadp_ray.wording import first_few
 
 Content = TypeVar("Content")
@@ -100,8 +100,7 @@ def read_json(path: Path, kind: type[Content]) -> Content:
     Raises:
         UserError: the file is missing, is not JSON, or has entries that are not in COCO's format; the message lists them.
     """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
+    check_readable(path)
     try:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:

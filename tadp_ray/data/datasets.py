@@ -187,7 +187,7 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
     maps, and entries of a file of boxes, that belong to no image of either split.
     """
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
-        # What is drawn has nothing missing.
+        # Only files can be missing.
         return []
     lines = folder.shared_images(data, train.images, val.images) if isinstance(data, FolderData) else []
     if absent := train.absent():

@@ -357,7 +357,7 @@ def require(kind: str, root: Path, *parts: str) -> None:
 
 
 def guide(kind: str) -> str:
-    """Where to read what goes where."""
+    """Return which command explains the layout."""
     return f"`tadp-ray data check {kind}` says what goes where"
 
 

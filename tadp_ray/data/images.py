@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from tadp_ray.config.classes import too_many
 from tadp_ray.data.sample import IGNORE
 from tadp_ray.errors import UserError
-from tadp_ray.files import why_unreadable
+from tadp_ray.files import check_readable
 
 UNKNOWN = -1
 """In a label table: a value that is not a class."""
@@ -173,23 +173,14 @@ def label_table(meaning: Mapping[int, int]) -> np.ndarray:
     return np.array([meaning.get(value, UNKNOWN) for value in range(top + 2)], np.int16)
 
 
-def check_class_count(classes: int) -> None:
-    """Check that class indices fit into 8 bits, of which 255 means ignored.
-
-    Raises:
-        UserError: there are more classes than that.
-    """
-    if why := too_many(classes):
-        raise UserError(why)
-
-
 def class_table(classes: int, ignore: Iterable[int], reduce_zero_label: bool) -> np.ndarray:
     """Return the `label_table` of label maps in class order, from 0, or from 1 if 0 is ignored.
 
     Raises:
         UserError: there are more classes than a mask tells apart.
     """
-    check_class_count(classes)
+    if why := too_many(classes):
+        raise UserError(why)
     first = int(reduce_zero_label)
     ignore = tuple(ignore)
     if first + classes > IGNORE and IGNORE in ignore:
@@ -264,8 +255,7 @@ def read_array(path: Path) -> np.ndarray:
     Raises:
         UserError: the file is not a two-dimensional array of numbers.
     """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
+    check_readable(path)
     try:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception:
@@ -297,8 +287,7 @@ def _decode_exact(path: Path, what: str) -> Decoded:
 
 def _decode(path: Path) -> Decoded:
     """Decode the first picture of a file, upright."""
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
+    check_readable(path)
     if not path.stat().st_size:
         raise UserError(f"{path}: is empty (0 bytes); replace the file")
     try:

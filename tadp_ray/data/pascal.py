@@ -13,7 +13,7 @@ from tadp_ray.data.images import label_table, read_mask
 from tadp_ray.data.names import read_list
 from tadp_ray.data.sample import IGNORE, Split
 from tadp_ray.errors import UserError
-from tadp_ray.files import why_unreadable
+from tadp_ray.files import check_readable
 
 ANNOTATED = tuple(
     name.strip()
@@ -86,8 +86,7 @@ def read_annotation(path: Path) -> ElementTree.Element:
     Raises:
         UserError: the file is no XML, or no annotation.
     """
-    if why := why_unreadable(path):
-        raise UserError(f"{path}: {why}")
+    check_readable(path)
     try:
         # Expat refuses exploding entities, and ElementTree fetches none from elsewhere.
         root = ElementTree.parse(path).getroot()  # noqa: S314

@@ -259,11 +259,6 @@ def mentions(sample: Scene, world: World = WORLD) -> list[Mention]:
     ]
 
 
-def describe(sample: Scene, world: World = WORLD) -> str:
-    """Return a captioner's sentence for a scene, with counts, places and stuff; it names exactly the visible classes."""
-    return around(mentions(sample, world), present_classes(sample.mask))
-
-
 def around(things: Sequence[Mention], names: Sequence[str], work: str = "photo") -> str:
     """Return a long sentence of things and of the stuff among names."""
     return long_sentence(things, *setting(names), work)

@@ -16,14 +16,6 @@ LETTERS = 38
 """Maximum length of a line of a caption."""
 
 
-def spread_over(ids: Sequence[str], count: int) -> list[str]:
-    """Return at most `count` of the ids, evenly spaced in sorted order, with the first and the last."""
-    ids = sorted(ids)
-    if count >= len(ids):
-        return ids
-    return [ids[round(place * (len(ids) - 1) / max(count - 1, 1))] for place in range(count)]
-
-
 def draw_captions(path: Path, images: Mapping[str, Path], captions: Mapping[str, Sequence[str]]) -> None:
     """Write a contact sheet of `images`, each with its id and captions above. Long captions are truncated.
 

@@ -44,13 +44,16 @@ class Selection:
     """Index of the image."""
     rival: int
     """Index of the best other system on it; of a single system its own."""
-    gap: float
-    """The first system's score minus the rival's."""
 
 
 def directions(systems: int) -> tuple[Direction, ...]:
     """Return what figures there are of a number of systems."""
     return ("better", "worse") if systems > 1 else ("examples",)
+
+
+def evenly(total: int, count: int) -> list[int]:
+    """Return at most `count` of the numbers below `total`, at equal steps, with the first and the last."""
+    return sorted({round(place) for place in np.linspace(0, total - 1, min(count, total))})
 
 
 def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selection]:
@@ -65,13 +68,12 @@ def choose(scores: np.ndarray, direction: Direction, count: int) -> list[Selecti
     """
     if direction == "examples":
         scored = np.flatnonzero(~np.isnan(scores[0]))
-        places = np.linspace(0, len(scored) - 1, min(count, len(scored))).round().astype(int)
-        return [Selection(int(number), 0, 0.0) for number in scored[places]]
+        return [Selection(int(scored[place]), 0) for place in evenly(len(scored), count)]
     gaps = scores[0] - scores[1:].max(0)
     sign = 1 if direction == "better" else -1
     order = np.argsort(-sign * gaps, kind="stable")
     numbers = [int(number) for number in order if sign * gaps[number] > 0][:count]
-    return [Selection(number, 1 + int(scores[1:, number].argmax()), float(gaps[number])) for number in numbers]
+    return [Selection(number, 1 + int(scores[1:, number].argmax())) for number in numbers]
 
 
 def windows(gain: np.ndarray) -> Iterator[tuple[int, int, int, int]]:

@@ -17,6 +17,7 @@ from tadp_ray.config.load import read_yaml
 from tadp_ray.config.metrics import base_metric, best_first, main_metric, metric_title
 from tadp_ray.config.shipped import visible_files
 from tadp_ray.config.table import TableSpec
+from tadp_ray.config.values import leaves
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.claims import claims_summary, judge
@@ -341,18 +342,9 @@ def analysis_section(run: AnalysisRun, folder: Path) -> ReportSection:
         facts={name: value for name, value in facts.items() if value},
         summary=(*([claims_summary(run.claims)] if run.claims else []), *run.notes),
         claims=run.claims,
-        numbers=dict(flatten(run.numbers)),
+        numbers=leaves(run.numbers),
         pictures={
             f"{run.name.replace('_', ' ')}: {Path(name).stem.replace('_', ' ')}": folder / name for name in pictures
         },
         runs=(("analysis", (run.run_id,)),),
     )
-
-
-def flatten(numbers: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield nested numbers by dotted names."""
-    for name, value in numbers.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value

@@ -38,7 +38,8 @@ def ranges(spec: TableSpec, values: Sequence[float], complete: Sequence[bool]) -
     for metric, value, whole in zip(metrics_by_place(spec), values, complete, strict=True):
         if math.isfinite(value):
             found.setdefault(quantity(metric), ([], []))[0 if whole else 1].append(value)
-    return {own: (min(whole or torn), max(whole or torn)) for own, (whole, torn) in found.items()}
+    chosen = {own: whole or partial for own, (whole, partial) in found.items()}
+    return {own: (min(each), max(each)) for own, each in chosen.items()}
 
 
 def shades(spec: TableSpec, values: Sequence[float], complete: Sequence[bool]) -> list[float]:

@@ -11,6 +11,7 @@ from tadp_ray.config.vocabulary import MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, tied
 from tadp_ray.reporting.table import Ranking, Table, TableEntry, format_value
+from tadp_ray.wording import first_few
 
 MAX_LISTED = 6
 """Rows or columns whose means are listed."""
@@ -84,8 +85,7 @@ def judged(table: Table, ranking: Ranking) -> Iterator[str]:
     like = [table.heading(place) for place, entry in others if tied(best, entry)]
     how = f"at {PERCENT} %, paired over {seeds} seeds"
     if like:
-        named = "; ".join(like[:MAX_LISTED]) + (f" and {len(like) - MAX_LISTED} more" if len(like) > MAX_LISTED else "")
-        yield f"The best is not told apart {how}, from {named}."
+        yield f"The best is not told apart {how}, from {first_few(like, MAX_LISTED, '; ')}."
     else:
         yield f"The best is told apart from every other complete entry {how}."
     for side, own in ((table.spec.rows, 0), (table.spec.columns, 1)):

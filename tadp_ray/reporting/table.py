@@ -16,7 +16,7 @@ from tadp_ray.reporting.resampling import PERCENT, excludes_zero
 from tadp_ray.reporting.seeds import tied
 from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import first_few, pluralized
 
 TIED = "\N{DAGGER}"
 """Marks an entry that is not told apart from the best one."""
@@ -309,9 +309,10 @@ def incomplete_notes(
                 notes.append(f"{cell.name} ended with {metric} = {value}; its entry shows no mean")
     missing = [cell.name for cell in cells if cell.fingerprint not in rows and cell.fingerprint not in failed]
     if missing:
-        names = "; ".join(missing[:5]) + ("; ..." if len(missing) > 5 else "")
         verb = "is" if len(missing) == 1 else "are"
-        notes.append(f"{len(missing)} of {pluralized(len(cells), 'cells')} {verb} not finished: {names}")
+        notes.append(
+            f"{len(missing)} of {pluralized(len(cells), 'cells')} {verb} not finished: {first_few(missing, separator='; ')}"
+        )
     return notes
 
 

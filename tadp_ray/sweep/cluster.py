@@ -225,9 +225,8 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bo
     if cells == 0:
         or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
         raise UserError(
-            f"a cell needs {pluralized(compute.world_size, 'workers')} of {devices(compute.cpus, compute.gpus)}, which do not "
-            f"fit on this cluster's nodes ({describe_nodes(nodes)}); lower compute.num_train_workers, compute.cpus or "
-            f"compute.gpus{or_grow * grows}"
+            f"a cell needs {cell_need(compute)}, which do not fit on this cluster's nodes ({describe_nodes(nodes)}); lower "
+            f"compute.num_train_workers, compute.cpus or compute.gpus{or_grow * grows}"
         )
     return cells
 
@@ -252,8 +251,8 @@ def grow(address: str | None, compute: ComputeConfig) -> None:
 
 
 def cell_need(compute: ComputeConfig) -> str:
-    """Return what a cell needs at once, in words: `2 workers of {'CPU': 1, 'GPU': 1}`."""
-    return f"{pluralized(compute.world_size, 'workers')} of {resources_per_worker(compute)}"
+    """Return what a cell needs at once, in words: `2 workers of 1 CPU and 1 GPU`."""
+    return f"{pluralized(compute.world_size, 'workers')} of {devices(compute.cpus, compute.gpus)}"
 
 
 def cell_slots(nodes: list[dict[str, float]], compute: ComputeConfig) -> int:

@@ -192,9 +192,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         unsent = sender.close(timeout=60)
     if unsent:
         raise UserError(
-            f"MLflow at {store.safe_uri} lacks {pluralized(unsent, 'records')} ({sender.error}); "
-            f"they are kept in {plan.storage / CELLS}: fix "
-            "the cause and run this again, which sends them and trains nothing twice"
+            f"MLflow at {store.safe_uri} lacks {pluralized(unsent, 'records')} ({sender.error}); they are kept in "
+            f"{plan.storage / CELLS}: fix the cause and run this again, which sends them and trains nothing twice"
         )
     return not failed and not crashes.recorded
 

@@ -245,9 +245,8 @@ def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
     forward = sum(part.forward for part in cost.parts if part.name in ("backbone", "head"))
     count, images = len(setup.other_captions), len(setup.val)
     return (
-        f"after training: scoring {pluralized(images, 'images')} with {pluralized(count, 'other captions')}, "
-        f"each {views * forward / 1e9:,.1f} GFLOP, as "
-        f"many as {views * forward / cost.flops:,.1f} steps"
+        f"after training: scoring {pluralized(images, 'images')} with {pluralized(count, 'other captions')}, each "
+        f"{views * forward / 1e9:,.1f} GFLOP, as many as {views * forward / cost.flops:,.1f} steps"
     )
 
 

@@ -92,8 +92,8 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
     best = min(ended, key=lambda cell: order(done[cell.fingerprint].metrics[metric]))
     row = done[best.fingerprint]
     summary = (
-        f"{metric} {row.metrics[metric]:.4g} on val, the best of "
-        f"{len(plan.cells)} candidates of seed {best.seed}, {len(done)} of which were trained to the end (run {row.run_id})"
+        f"{metric} {row.metrics[metric]:.4g} on val, the best of {len(plan.cells)} candidates of seed {best.seed}, {len(done)} "
+        f"of which were trained to the end (run {row.run_id})"
     )
     base, _ = load_recipe_values(recipe)
     changes, whole = dict[str, Any](), base

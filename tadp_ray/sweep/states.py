@@ -22,6 +22,7 @@ from tadp_ray.tracking.client import StoreError
 from tadp_ray.tracking.query import CellRow, finished, rows
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, read_sweep, sweep_entries
+from tadp_ray.wording import first_few
 
 FRESH = 60.0
 """Seconds after a heartbeat, which comes every five, in which a training counts as running."""
@@ -260,5 +261,5 @@ def the_one(said: str, cells: Sequence[Cell], fitting: Sequence[Cell]) -> Cell:
     shown, fault = (
         (distinct, f"{len(distinct)} cells fit, name more") if distinct else (cells, "no cell fits; there are")
     )
-    names = "; ".join(f"{cell.name} ({cell.fingerprint[:8]})" for cell in shown[:6]) + ("; ..." if shown[6:] else "")
+    names = first_few((f"{cell.name} ({cell.fingerprint[:8]})" for cell in shown), separator="; ")
     raise UserError(f"{said}: {fault}: {names}")

@@ -45,8 +45,8 @@ def estimate(todo: Sequence[Cell], earlier: Sequence["CellRow"], at_once: int) -
     lacking = len(todo) - len(times)
     others = f"; of the other {lacking} it is unknown, since no finished cell has their settings" if lacking else ""
     return (
-        f"time: about {span}{pluralized(len(times), 'cells')}, {spent}; from "
-        f"{pluralized(len(rows), 'finished cells')} of {median_seconds(list(rows)):.0f} s (median) on {machines}{others}"
+        f"time: about {span}{pluralized(len(times), 'cells')}, {spent}; from {pluralized(len(rows), 'finished cells')} of "
+        f"{median_seconds(list(rows)):.0f} s (median) on {machines}{others}"
     )
 
 

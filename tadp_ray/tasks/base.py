@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.data.sample import Sample, Truth
 from tadp_ray.layout import PREDICTIONS, TARGETS
 from tadp_ray.pictures.comparison import Draw
@@ -89,10 +88,6 @@ class Task:
     """Whether predictions have classes, whose names are shown beside them."""
     not_counted: str = ""
     """The part of a step that `counted_loss` leaves out."""
-
-    def better(self, value: float, than: float) -> bool:
-        """Return whether one value of the main metric is better than another."""
-        return value < than if lower_is_better(self.main) else value > than
 
 
 def bilinear(output: Tensor, size: Size | torch.Size, align_corners: bool = False) -> Tensor:

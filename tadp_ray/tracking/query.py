@@ -180,9 +180,8 @@ def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
     found = finished(store, [cell.fingerprint for cell in cells])
     if lost := [cell for cell in cells if cell.fingerprint not in found]:
         raise UserError(
-            f"MLflow at {store.safe_uri} no longer holds {pluralized(len(lost), 'finished cells')}, "
-            f"such as {lost[0].name}: their runs or "
-            "their experiment were deleted; run this again, which sends their journals and trains nothing twice"
+            f"MLflow at {store.safe_uri} no longer holds {pluralized(len(lost), 'finished cells')}, such as {lost[0].name}: "
+            "their runs or their experiment were deleted; run this again, which sends their journals and trains nothing twice"
         )
     return found
 

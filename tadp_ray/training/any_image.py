@@ -124,7 +124,7 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
         raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
     if not truncate:
         tokenizer = setup.pretrained.tokenizer
-        check_length(tokenizer, prompt, tokenizer.max_len_single_sentence)
+        check_length(tokenizer, prompt)
     return prompt
 
 

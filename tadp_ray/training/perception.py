@@ -1,6 +1,5 @@
 """Trains the model of one cell: batches, loss, evaluation and the files that are written."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.config.metrics import best_first
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
 from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
 from tadp_ray.tasks.per_image import write_per_image
@@ -164,9 +164,8 @@ class PerceptionTraining:
             images = per_image_records(self.setup, score)
             path, kind = self.cell.folder / PER_IMAGE, self.cell.recipe.task
             write_per_image(path, self.cell.fingerprint, kind, self.setup.val.classes, images)
-        value = state.latest[task.main]
-        # Nothing is better than NaN.
-        if not state.best_step or math.isnan(state.best) or task.better(value, state.best):
+        value, order = state.latest[task.main], best_first(task.main)
+        if not state.best_step or order(value) < order(state.best):
             state.best, state.best_step = value, state.step
             if self.world.is_main_process and not last:
                 self.write_model(BEST, state)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tadp_ray.captions.prompts import as_text
 from tadp_ray.captions.sources import Prompt
+from tadp_ray.pictures.choose import evenly
 from tadp_ray.pictures.comparison import Draw
 from tadp_ray.pictures.files import write_figure
 from tadp_ray.pictures.overlays import name_colours, show_image
@@ -25,7 +26,7 @@ def draw_predictions(
 ) -> None:
     """Write a figure of `count` validation images, evenly spaced over the split: image, ground truth, prediction, prompt."""
     model.eval()
-    indices = sorted({round(i) for i in np.linspace(0, len(setup.val) - 1, count)})
+    indices = evenly(len(setup.val), count)
     figure = Figure(figsize=(8, 2.1 * len(indices)), layout="constrained")
     grid = figure.subplots(len(indices), 3, squeeze=False)
     named: set[int] = set()

@@ -98,7 +98,7 @@ def test_maps_carry_gradients_only_when_asked(
     text.requires_grad_()
     read = FeatureReader(tiny_diffusion.unet, choose(tiny_diffusion.unet), detach_attention=detach)
     features = read(latents, torch.ones(2), text)
-    read.remove()
+    read.close()
     (through_features,) = torch.autograd.grad(features[1][:, :-TOKENS].square().sum(), text, retain_graph=True)
     assert through_features.abs().sum() > 0
     # Without gradients of their own, maps leave the graph of the tensor that they are part of at zero.

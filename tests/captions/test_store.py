@@ -100,7 +100,7 @@ def test_missing_ids_are_named_all_at_once_with_the_file_and_the_nearest_id(tmp_
         UserError, match=r"no caption for 2 .*the nearest id to 'ADE_val_00000000' there is 'ADE_val_00000000\.jpg'"
     ):
         store.check(["ADE_vol_00000002", "ADE_val_00000000"])
-    with pytest.raises(UserError, match=r"for 8 images: 'q0', .*'q4', \.\.\. \(of 3 captioned images\)\. Point"):
+    with pytest.raises(UserError, match=r"for 8 images: 'q0', .*'q4' and 3 more \(of 3 captioned images\)\. Point"):
         store.check([f"q{k}" for k in range(8)])
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tadp_ray.pictures.choose import choose, rule, windows
+from tadp_ray.pictures.choose import Selection, choose, rule, windows
 from tadp_ray.pictures.colours import palette, to_oklab
 from tadp_ray.pictures.comparison import ImageScore
 
@@ -11,8 +11,8 @@ DEPTH = ImageScore("RMSE", "{:.2f} m", "squared error")
 
 def test_images_are_those_in_which_the_best_other_is_farthest() -> None:
     scores = np.array([[50, 60, 10, 30, np.nan], [40, 20, 40, 30, 10], [45, 10, 20, 0, 10]], float)
-    assert [(own.number, own.rival, own.gap) for own in choose(scores, "better", 4)] == [(1, 1, 40), (0, 2, 5)]
-    assert [(own.number, own.rival, own.gap) for own in choose(scores, "worse", 4)] == [(2, 1, -30)]
+    assert choose(scores, "better", 4) == [Selection(1, 1), Selection(0, 2)]
+    assert choose(scores, "worse", 4) == [Selection(2, 1)]
     assert "largest, as far as it is above zero" in rule(DEPTH, "better")
     assert "smallest, as far as it is below zero" in rule(DEPTH, "worse")
 

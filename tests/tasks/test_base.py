@@ -53,18 +53,6 @@ def test_prediction_is_the_likeliest_class() -> None:
     assert SEGMENTATION.predict(shares).tolist() == [[[2, 1], [2, 1]]]
 
 
-def test_better_is_higher_for_overlap_and_lower_for_errors() -> None:
-    depth = task_of(
-        Recipe(
-            caption={"source": "null"},
-            task="depth",
-            model={"head": {"kind": "vpd_depth"}},
-            schedule={"iterations": 1, "learning_rate": 1e-3},
-        )
-    )
-    assert SEGMENTATION.better(2.0, 1.0) and not depth.better(2.0, 1.0) and depth.better(1.0, 2.0)
-
-
 def test_the_pascal_head_s_logits_are_enlarged_with_aligned_corners(logits: torch.Tensor) -> None:
     """In training and in evaluation; source: UpsamplingBilinear2d in segmentation-models-pytorch's head, which TADP uses."""
     head = {"kind": "smp_fpn", "loss": "cross_entropy"}

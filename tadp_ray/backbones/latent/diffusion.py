@@ -147,8 +147,8 @@ class LatentDiffusion:
         """Length of the context of a whole text: 77 in Stable Diffusion 1.5."""
         return self.text_encoder.config.max_position_embeddings + self.pooled_rows
 
-    def to(self, device: torch.device) -> Self:
-        """Move VAE and text encoder to a device. The denoiser is not moved, since each cell trains a copy of it."""
-        self.vae.to(device)
-        self.text_encoder.to(device)
+    def to(self, device: torch.device, *, whole: bool = False) -> Self:
+        """Move VAE and text encoder to a device; `whole`: the denoiser, too, of which each cell trains a copy."""
+        for network in (self.vae, self.text_encoder, *([self.denoiser] if whole else [])):
+            network.to(device)
         return self

@@ -35,8 +35,7 @@ class ImageGenerator:
 
     def to(self, device: torch.device) -> Self:
         """Move all networks to a device."""
-        self.diffusion.to(device)
-        self.diffusion.denoiser.to(device)
+        self.diffusion.to(device, whole=True)
         return self
 
     def errors(self, clean: Tensor, noise: Tensor, times: Tensor, context: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The transformer as a feature pyramid: states of its blocks at four strides, with cross-attention maps at the middle two."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import torch
@@ -165,7 +165,7 @@ class BlockReader:
         self._maps.clear()
         return tuple(levels)
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Leave the transformer as it was."""
         self._processors.close()
 
@@ -196,8 +196,5 @@ def block_features(
     Raises:
         UserError: see `choose_blocks`.
     """
-    reader = BlockReader(transformer, choose_blocks(transformer, layers), maps, True, condition)
-    try:
-        return reader(latents, timesteps, context)
-    finally:
-        reader.remove()
+    with closing(BlockReader(transformer, choose_blocks(transformer, layers), maps, True, condition)) as read:
+        return read(latents, timesteps, context)

@@ -1,7 +1,7 @@
 """The U-Net as a feature pyramid: levels from one pass, as published four, with attention maps at the middle two (VPD, TADP)."""
 
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 
 import torch
@@ -80,7 +80,7 @@ class FeatureReader:
 
     def _keep(self, name: str, _layer: nn.Module, _inputs: object, output: Tensor | Sequence[Tensor]) -> None:
         # A transformer stack returns a tuple or a named output, a residual block a tensor.
-        self._features[name] = first_tensor(output)
+        self._features[name] = output if isinstance(output, Tensor) else output[0]
 
     def __call__(
         self,
@@ -127,7 +127,7 @@ class FeatureReader:
         for kept in (self._features, *self._maps.values()):
             kept.clear()
 
-    def remove(self) -> None:
+    def close(self) -> None:
         """Leave the U-Net as it was."""
         for hook in self._hooks:
             hook.remove()
@@ -149,13 +149,5 @@ def unet_features(
     Raises:
         UserError: see `choose`.
     """
-    reader = FeatureReader(unet, choose(unet, layers, maps, map_layers), maps, condition=condition)
-    try:
-        return reader(latents, timesteps, context)
-    finally:
-        reader.remove()
-
-
-def first_tensor(output: Tensor | Sequence[Tensor]) -> Tensor:
-    """Return the tensor in a layer's output."""
-    return output if isinstance(output, Tensor) else output[0]
+    with closing(FeatureReader(unet, choose(unet, layers, maps, map_layers), maps, condition=condition)) as read:
+        return read(latents, timesteps, context)

@@ -129,7 +129,7 @@ def attend(
         UserError: the prompt is too long or empty, or lacks a word.
     """
     tokenizer = diffusion.tokenizer
-    check_length(tokenizer, prompt, tokenizer.max_len_single_sentence)
+    check_length(tokenizer, prompt)
     if not words:
         raise UserError("the prompt has no words; say what the image shows")
     places = {word: word_places(tokenizer, prompt, word) for word in words}

@@ -158,7 +158,7 @@ def make_case(
     after, region = pasted
     names = (*dict.fromkeys(thing.name for thing in things), word)
     case = Case(image, after, names, other.name, other.region & ~region, region)
-    check_length(diffusion.tokenizer, case.prompt, diffusion.tokens - 2)
+    check_length(diffusion.tokenizer, case.prompt)
     return case
 
 

@@ -127,7 +127,7 @@ def class_maps(
     tokenizer = diffusion.tokenizer
     prompt: Prompt = " ".join(names) if caption.encoding == "text" else tuple(names)
     if isinstance(prompt, str):
-        check_length(tokenizer, prompt, diffusion.tokens - 2)
+        check_length(tokenizer, prompt)
     by_vector = caption.encoding == "class_embeddings"
     all_places = [[place] for place in range(len(names))] if by_vector else name_places(tokenizer, names)
     places = {name: list(own) for name, own in zip(names, all_places, strict=True) if name in {t.name for t in things}}

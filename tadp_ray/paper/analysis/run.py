@@ -15,7 +15,7 @@ from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
 from tadp_ray.paper.analysis.eos_tokens import check_texts, eos_tokens
 from tadp_ray.paper.analysis.finding import Outcome, Trained
 from tadp_ray.paper.analysis.off_target import off_target
-from tadp_ray.paper.analysis.trained import ready
+from tadp_ray.paper.analysis.trained import require_trained
 from tadp_ray.paper.analysis.variation import variation
 from tadp_ray.paper.analysis.varied import check_pictures
 from tadp_ray.training.transfer import check_gpu
@@ -50,7 +50,7 @@ def check(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Train
         check_texts({text: models[0].cell.recipe.caption for text, models in found.items()})
     else:
         for models in found.values():
-            ready(models)
+            require_trained(models)
 
 
 def check_backbone(analysis: Analysis, recipe: Recipe) -> None:
@@ -90,15 +90,11 @@ def analyse(analysis: Analysis, recipe: Recipe, found: Mapping[str, Sequence[Tra
     if isinstance(spec, OffTarget):
         return off_target(spec, found["right names"], device, folder)
     family = family_of(recipe.model)
-    diffusion = to_device(family.load(family.origin(recipe.model, seed)), device)
+    # Only latent families come here (`check_backbone`).
+    diffusion: Any = family.load(family.origin(recipe.model, seed))
+    diffusion.to(device, whole=True)
     if isinstance(spec, CopyPaste):
         return copy_paste(spec, recipe, seed, diffusion, folder)
     if isinstance(spec, EOSTokens):
         return eos_tokens(spec, recipe, seed, diffusion, found, folder)
     return variation(spec, recipe, seed, diffusion, found.get("judge", ()), folder)
-
-
-def to_device(diffusion: Any, device: torch.device) -> Any:
-    """Move all networks of a latent diffusion model to a device."""
-    diffusion.denoiser.to(device)
-    return diffusion.to(device)

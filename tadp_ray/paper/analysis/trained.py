@@ -39,15 +39,15 @@ class Segmenter:
             yield index, (output if several else probabilities(output))[0]
 
 
-def ready(found: Sequence[Trained]) -> Sequence[Trained]:
-    """Check that all models are trained and their weights exist, and return them.
+def require_trained(found: Sequence[Trained]) -> None:
+    """Check that all models are trained and their weights exist.
 
     Raises:
         UserError: a model is not trained or its weights are missing; the message contains the commands that train them.
     """
     absent = [one for one in found if one.metrics is None or not (one.cell.folder / MODEL).is_file()]
     if not absent:
-        return found
+        return
     gone = [one for one in absent if one.metrics is not None]
     if gone:
         raise UserError(

@@ -54,7 +54,7 @@ def variation(
     prompts = {PROMPTS[0]: [" ".join(class_names(recipe.data))] * len(pictures)}
     prompts[PROMPTS[1]] = [picture.caption for picture in pictures]
     for prompt in {*prompts[PROMPTS[0]], *prompts[PROMPTS[1]]}:
-        check_length(diffusion.tokenizer, prompt, diffusion.tokens - 2)
+        check_length(diffusion.tokenizer, prompt)
     judge, known = judge_of(recipe, diffusion, judges)
     absent = np.array([absent_names(known, picture.shows) for picture in pictures])
     originals = [picture.image for picture in pictures]

@@ -53,9 +53,8 @@ def read_style_images(images: SceneImages | FolderImages) -> StyleImages:
     if len(found) < images.count:
         examples = f" ({first_few([Path(path).name for path in found])})" if found else ""
         raise UserError(
-            f"images.files={images.files!r}: {pluralized(len(found), 'matching images')}{examples}, "
-            f"but images.count asks for {images.count}; add "
-            "images, or lower images.count (3 at least)"
+            f"images.files={images.files!r}: {pluralized(len(found), 'matching images')}{examples}, but images.count asks for "
+            f"{images.count}; add images, or lower images.count (3 at least)"
         )
     chosen = sorted(random.Random(images.seed).sample(found, images.count))
     return StyleImages(np.stack([fitted(read_image(Path(path)), images) for path in chosen]), ("",) * images.count)

@@ -74,9 +74,8 @@ class DepthMetrics:
         without = len(self.images) - len(scored)
         if not scored:
             raise UserError(
-                f"none of {pluralized(without, 'images')} has a pixel of known depth "
-                f"between {MIN_DEPTH} m and {self._max_depth} m"
-                f"{' inside the Eigen crop' if self._eigen_crop else ''}; are the depths in metres?"
+                f"none of {pluralized(without, 'images')} has a pixel of known depth between {MIN_DEPTH} m and {self._max_depth} "
+                f"m{' inside the Eigen crop' if self._eigen_crop else ''}; are the depths in metres?"
             )
         # Added in the order of the images, whichever process scored them.
         sums = torch.zeros(len(NAMES), dtype=torch.float64)
