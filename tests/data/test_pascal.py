@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tadp_ray.config.data import PublishedData
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset, shown
 from tadp_ray.data.pascal import CLASSES, THINGS, detection, read_boxes, segmentation
 from tadp_ray.data.sample import Sample
+from tadp_ray.errors import UserError
 
 OBJECT = """<object><name>{name}</name><part><name>head</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax>
 </bndbox></part><difficult>{difficult}</difficult>
@@ -57,6 +59,24 @@ def test_masks_lie_on_their_photographs(shared: Path, put, tmp_path: Path) -> No
     train = open_dataset(PublishedData(kind="pascal_segmentation", root=tmp_path), "train")
     assert train.ids == ids and train.sizes == ((338, 500), (375, 500), (375, 500))
     assert train.present(0) == ("background", "bottle", "person") and train[0].boxes is None
+
+
+def test_masks_without_void_are_not_those_that_are_scored(put, tmp_path: Path) -> None:
+    """SBD's masks of val, which some conversions leave there, have no void."""
+    put("VOC2012/ImageSets/Segmentation/val.txt", "a\nb")
+    put("VOC2012/ImageSets/Segmentation/trainaug.txt", "a\nb")
+    image, masks = np.zeros((32, 32, 3), np.uint8), tmp_path / "VOC2012/SegmentationClassAug"
+    for name in "ab":
+        for file, pixels in (("JPEGImages/{}.jpg", image), ("SegmentationClassAug/{}.png", image[..., 0])):
+            path = tmp_path / "VOC2012" / file.format(name)
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(path)
+    data = PublishedData(kind="pascal_segmentation", root=tmp_path)
+    assert len(open_dataset(data, "train").ids) == 2
+    with pytest.raises(UserError, match=r"none of the 2 label maps of val holds void \(255\)"):
+        open_dataset(data, "val").digest()
+    Image.fromarray(np.full((32, 32), 255, np.uint8)).save(masks / "b.png")
+    assert len(open_dataset(data, "val").ids) == 2
 
 
 def test_boxes_of_real_photographs(shared: Path, put, tmp_path: Path) -> None:
