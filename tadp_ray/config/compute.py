@@ -73,6 +73,15 @@ class ComputeConfig(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _one_graph(self) -> "ComputeConfig":
+        if self.compile and self.gradient_checkpointing:
+            raise ValueError(
+                "compile and gradient_checkpointing do not go together: torch cannot compile a step that is recomputed as one "
+                "graph; leave one out (a compiled step needs less memory, too)"
+            )
+        return self
+
     @property
     def storage_address(self) -> str | None:
         """The address of the storage; None if it is a folder."""

@@ -157,7 +157,7 @@ def lower_memory(kinds: Sequence[CellKind], recipe: Recipe | None = None) -> dic
     recipe = recipe or most.cells[0].recipe
     images, world, compute = recipe.schedule.images_per_pass, recipe.compute.world_size, recipe.compute
     activations, state, keys = mib(most.cost.activation_bytes), mib(most.cost.state_bytes), dict[str, str]()
-    if not compute.gradient_checkpointing:
+    if not compute.gradient_checkpointing and not compute.compile:
         keys["compute.gradient_checkpointing=true"] = (
             f"recomputes most of the {activations} of activations, a third more time"
         )

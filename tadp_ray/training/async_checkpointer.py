@@ -1,4 +1,4 @@
-"""Writes checkpoints in the background: a step waits for a copy of its tensors, not for the disk."""
+"""Writes checkpoints and weights in the background: a step waits for a copy of its tensors, not for the disk."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -34,7 +34,9 @@ class AsyncCheckpointer:
     def __init__(self, path: Path, fingerprint: str, reporter: Reporter, is_due: Callable[[int, float], bool]) -> None:
         self._path, self._fingerprint, self._reporter, self._is_due = path, fingerprint, reporter, is_due
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._writing: Future[int] | None = None
+        self._writing: Future[None] | None = None
+        self._step: int | None = None
+        """The step of the checkpoint that is being written; None: it is no checkpoint."""
         self._began = self._newest = time.monotonic()
 
     def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR) -> TrainState:
@@ -70,23 +72,31 @@ class AsyncCheckpointer:
             return broken
         kept = replace(state, earlier=state.earlier + time.monotonic() - self._began)
         facts = {"fingerprint": self._fingerprint, "step": state.step, "state": asdict(kept)}
-        self._writing = self._thread.submit(self._write, tensors, facts)
-        self._newest = time.monotonic()
+        self._writing = self._thread.submit(checkpoint.write, self._path, tensors, facts)
+        self._step, self._newest = state.step, time.monotonic()
         return None
+
+    def save_weights(self, path: Path, model: nn.Module, facts: Mapping[str, Any]) -> None:
+        """Start to write a model's weights to a file of their own, once what is being written is complete.
+
+        Raises:
+            UserError: that could not be written.
+        """
+        self.poll(wait=True)
+        tensors = checkpoint.copies(model.state_dict())
+        self._writing, self._step = self._thread.submit(checkpoint.write_tensors, path, tensors, facts), None
 
     def poll(self, wait: bool = False) -> None:
         """Report the checkpoint that was being written, if it is complete.
 
         Raises:
-            UserError: the checkpoint could not be written.
+            UserError: it, or the weights, could not be written.
         """
         if self._writing is not None and (wait or self._writing.done()):
             writing, self._writing = self._writing, None
-            self._reporter.report(writing.result(), {}, self._path)
-
-    def _write(self, tensors: dict[str, Any], facts: Mapping[str, Any]) -> int:
-        checkpoint.write(self._path, tensors, facts)
-        return facts["step"]
+            writing.result()
+            if self._step is not None:
+                self._reporter.report(self._step, {}, self._path)
 
     def __enter__(self) -> Self:
         return self

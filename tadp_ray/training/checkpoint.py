@@ -115,6 +115,22 @@ class TensorFiles(Mapping[str, Tensor]):
         return len(self._files)
 
 
+def names_in(path: Path) -> list[str]:
+    """Return the names of a file's tensors, from its header alone.
+
+    Raises:
+        Damaged, UserError: as for `TensorFile`.
+    """
+    try:
+        path.open("rb").close()
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError as error:
+        raise Damaged(f"{path}: damaged ({error})") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def unreadable(path: Path, error: OSError) -> UserError:
     """Return the error of an unreadable file: `Damaged` only if it is gone, since the storage may recover."""
     try:
@@ -173,10 +189,15 @@ def snapshot(model: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": tensor for name, tensor in state.items()}
-    copies = {name: copied(tensor.detach()) for name, tensor in tensors.items()}
+    return copies(tensors)
+
+
+def copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors to the CPU."""
+    made = {name: copied(tensor.detach()) for name, tensor in tensors.items()}
     if any(tensor.is_cuda for tensor in tensors.values()):
         torch.cuda.synchronize()
-    return copies
+    return made
 
 
 def copied(tensor: Tensor) -> Tensor:

@@ -5,16 +5,20 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tadp_ray.captions.sources import Prompt
+from tadp_ray.conditioning.text_encoder import BATCH
+from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
-from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, write_tensors
+from tadp_ray.training.checkpoint import Damaged, TensorFile, names_in, open_labelled, write_tensors
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.precision import allow_tf32
 
 log = logging.getLogger(__name__)
@@ -35,13 +39,15 @@ class ContextCache:
     The text encoder is frozen, so the context of a prompt never changes.
 
     Args:
-        encode: maps a prompt to its context (L, D).
+        encode: maps prompts to their contexts (L, D).
     """
 
-    def __init__(self, encode: Callable[[Prompt], Tensor]) -> None:
+    def __init__(self, encode: Callable[[Sequence[Prompt]], Sequence[Tensor]]) -> None:
         self._encode = encode
         self._encoded: dict[Prompt, Tensor] = {}
         self._files: dict[str, TensorFile] = {}
+        self._names: dict[Path, frozenset[str]] = {}
+        """The keys of the contexts in each file of the folder, whether it is read or not."""
 
     def __call__(self, prompts: Sequence[Prompt]) -> Tensor:
         """Return the contexts (B, L, D) of prompts.
@@ -49,7 +55,13 @@ class ContextCache:
         Raises:
             UserError: they differ in length.
         """
-        contexts = [self._one(prompt) for prompt in prompts]
+        keys = {prompt: key_of(prompt) for prompt in prompts}
+        new = [prompt for prompt, key in keys.items() if key not in self._files and prompt not in self._encoded]
+        self._encoded |= zip(new, self._encode_all(new), strict=True)
+        contexts = [
+            self._files[keys[prompt]][keys[prompt]] if keys[prompt] in self._files else self._encoded[prompt]
+            for prompt in prompts
+        ]
         for prompt, context in zip(prompts, contexts, strict=True):
             if len(context) != len(contexts[0]):
                 raise UserError(
@@ -58,61 +70,65 @@ class ContextCache:
                 )
         return torch.stack(contexts)
 
-    def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
+    def warm(self, folder: Path, key: str, prompts: Iterable[Prompt], world: ProcessGroup | None = None) -> None:
         """Encode the prompts whose contexts are not in a folder yet, and read contexts from there from now on.
 
-        Processes that need them take turns, a file each. Files that are damaged or have another key are written again.
+        Cells with the same prompts take turns, a file each; the processes of one cell encode a part each. Of the files that are
+        there, those with prompts of this cell are read. Files that are damaged or have another key are written again.
 
         Args:
             folder: folder of the contexts.
             key: hash of everything that a context depends on besides its prompt.
             prompts: prompts to encode.
+            world: the processes that train the cell.
 
         Raises:
             UserError: the contexts cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        needed = {key_of(prompt): prompt for prompt in sorted({*prompts})}
-        while written := self._encode_file(folder, key, needed):
-            if written == PER_FILE:
-                time.sleep(TURN_SECONDS)
+        world, needed = world or ProcessGroup(), {key_of(prompt): prompt for prompt in sorted({*prompts})}
+        own = dict(islice(needed.items(), world.rank, None, world.size))
+        world.together(lambda: self._encode_files(folder, key, own))
+        self._open(folder, key, needed)
         self._encoded.clear()
 
-    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> int:
+    def _encode_files(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> None:
+        lock = folder / f"{sha256_of(list(needed))[:16]}.{LOCK}"
+        while written := self._encode_file(folder, key, needed, lock):
+            if written == PER_FILE:
+                time.sleep(TURN_SECONDS)
+
+    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt], lock_file: Path) -> int:
         """Write one file of the contexts that the folder lacks; return their number."""
         # For one file, since a large text encoder takes hours for all of a data set's captions.
-        lock = acquire_lock(folder / LOCK, patience=3600)
+        lock = acquire_lock(lock_file, patience=3600)
         try:
-            self._open(folder, key)
+            self._open(folder, key, needed)
             missing = [name for name in needed if name not in self._files][:PER_FILE]
             if missing:
-                contexts = {name: self._encode_one(needed[name]) for name in missing}
-                write_tensors(folder / f"{missing[0]}.safetensors", contexts, {"contexts": key})
+                contexts = zip(missing, self._encode_all([needed[name] for name in missing]), strict=True)
+                write_tensors(folder / f"{sha256_of(missing)[:32]}.safetensors", dict(contexts), {"contexts": key})
         finally:
             lock.release()
         return len(missing)
 
-    def _open(self, folder: Path, key: str) -> None:
+    def _open(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> None:
+        """Open the files with contexts that are needed. Opening reads a whole file, and there may be those of many cells."""
         for path in folder.glob("*.safetensors"):
-            if path.stem not in self._files:
-                try:
+            try:
+                if path not in self._names:
+                    self._names[path] = frozenset(names_in(path))
+                wanted = self._names[path] - self._files.keys()
+                if not wanted.isdisjoint(needed):
                     file = open_labelled(path, {"contexts": key})
                     self._files |= dict.fromkeys(file, file)
-                except Damaged as error:
-                    log.warning("%s; made afresh", error)
-                    path.unlink(missing_ok=True)
-
-    def _one(self, prompt: Prompt) -> Tensor:
-        key = key_of(prompt)
-        if key in self._files:
-            return self._files[key][key]
-        if prompt not in self._encoded:
-            self._encoded[prompt] = self._encode_one(prompt)
-        return self._encoded[prompt]
+            except Damaged as error:
+                log.warning("%s; made afresh", error)
+                path.unlink(missing_ok=True)
 
     @torch.no_grad()
-    def _encode_one(self, prompt: Prompt) -> Tensor:
-        # In float32, since cells of every precision share contexts. One prompt at a time: in a batch, the last bits would
-        # depend on the other prompts.
+    def _encode_all(self, prompts: Sequence[Prompt]) -> list[Tensor]:
+        # In float32, since cells of every precision share contexts.
         allow_tf32(False)
-        return self._encode(prompt).cpu()
+        chunks = (prompts[first : first + BATCH] for first in range(0, len(prompts), BATCH))
+        return [context.to("cpu", copy=True) for chunk in chunks for context in self._encode(chunk)]

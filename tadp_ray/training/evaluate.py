@@ -101,18 +101,27 @@ def chunks_of(
 
 def combined(setup: TrainSetup, index: int, scans: Sequence[Pass], found: Mapping[str, Any]) -> Any:
     """Return an image's output, combined from the head's outputs of its windows."""
-    size, task = setup.scored_size(index), setup.task
+    task = setup.task
     if task.probabilities is None:
-        return [task.resize(found[key_of(index, scans[0], 0)], setup.evaluated_size(index), size)]
-    wholes = []
-    for scan in scans:
-        boxes = views_of(setup, index, scan)
-        parts = [found[key_of(index, scan, number)] for number in range(len(boxes))]
-        whole = assemble(parts, boxes, setup.evaluated_size(index, scan.factor), setup.multiple, task.upsample)
-        whole = bilinear(whole, size)
-        wholes.append(whole.flip(-1) if scan.mirrored else whole)
-    # A single pass keeps its logits: probabilities have the same order, but are rounded.
-    return wholes[0] if len(wholes) == 1 else torch.stack([task.probabilities(whole) for whole in wholes]).mean(0)
+        return [task.resize(found[key_of(index, scans[0], 0)], setup.evaluated_size(index), setup.scored_size(index))]
+    first, *others = scans
+    if not others:
+        # Its logits: probabilities have the same order, but are rounded.
+        return whole_output(setup, index, first, found)
+    # Added one by one, since a large photograph's maps of 150 classes take gigabytes each.
+    total = task.probabilities(whole_output(setup, index, first, found))
+    for scan in others:
+        total += task.probabilities(whole_output(setup, index, scan, found))
+    return total / len(scans)
+
+
+def whole_output(setup: TrainSetup, index: int, scan: Pass, found: Mapping[str, Any]) -> Tensor:
+    """Return an image's output of one pass at the scored size, (1, C, H, W)."""
+    boxes = views_of(setup, index, scan)
+    parts = [found[key_of(index, scan, number)] for number in range(len(boxes))]
+    whole = assemble(parts, boxes, setup.evaluated_size(index, scan.factor), setup.multiple, setup.task.upsample)
+    whole = bilinear(whole, setup.scored_size(index))
+    return whole.flip(-1) if scan.mirrored else whole
 
 
 def scored_image(setup: TrainSetup, index: int) -> np.ndarray:
@@ -145,7 +154,9 @@ def evaluate(
     metrics = setup.task.metrics(setup.val.classes)
     indices = world.part(len(setup.val), size)
     targets = prefetched((truth(setup, index) for index in indices), device, ahead=size)
-    for (_, prediction), target in zip(predictions(model, setup, latents, indices, device), targets, strict=True):
+    # A GPU computes the next batch while this one is scored on the CPU.
+    found = prefetched(predictions(model, setup, latents, indices, device), device, ahead=size)
+    for (_, prediction), target in zip(found, targets, strict=True):
         metrics.accumulate(prediction, target)
     metrics.reduce()
     model.train()

@@ -10,7 +10,7 @@ from torch import Tensor
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import best_first
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
-from tadp_ray.layout import BEST, CHECKPOINT, PER_IMAGE
+from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
 from tadp_ray.training.async_checkpointer import AsyncCheckpointer
@@ -90,7 +90,7 @@ class PerceptionTraining:
                 remedy=f"lower schedule.learning_rate={schedule.learning_rate}",
                 device=self.device,
                 world=self.world,
-                evaluate=self._evaluate,
+                evaluate=lambda state: self._evaluate(state, checkpointer),
                 evaluate_every=evaluation.interval,
             )
             trainer.fit(lambda number: self._loss(next(batches), number), state, checkpointer, self.reporter)
@@ -155,7 +155,7 @@ class PerceptionTraining:
             embeddings = self.embeddings(images, self.device)
             return self._loss_of(latents, contexts, dropout_mask, sampled, added, embeddings, targets)
 
-    def _evaluate(self, state: TrainState) -> None:
+    def _evaluate(self, state: TrainState, checkpointer: AsyncCheckpointer) -> None:
         """Evaluate the model and write the best one; at the last step, write the per-image metrics too."""
         task, last = self.setup.task, state.step == self.cell.recipe.schedule.iterations
         score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
@@ -168,10 +168,12 @@ class PerceptionTraining:
         if not state.best_step or order(value) < order(state.best):
             state.best, state.best_step = value, state.step
             if self.world.is_main_process and not last:
-                self.write_model(BEST, state)
+                checkpointer.save_weights(self.cell.folder / BEST, self.model, self._facts(state))
         self.reporter.report(state.step, {name: state.latest[name] for name in task.logged_metrics})
 
-    def write_model(self, name: str, state: TrainState) -> None:
+    def write_model(self, state: TrainState) -> None:
         """Write the trained weights into the cell's folder."""
-        facts = {"fingerprint": self.cell.fingerprint, "step": state.step, "classes": self.setup.train.classes}
-        checkpoint.write_tensors(self.cell.folder / name, self.model.state_dict(), facts)
+        checkpoint.write_tensors(self.cell.folder / MODEL, self.model.state_dict(), self._facts(state))
+
+    def _facts(self, state: TrainState) -> dict[str, Any]:
+        return {"fingerprint": self.cell.fingerprint, "step": state.step, "classes": self.setup.train.classes}

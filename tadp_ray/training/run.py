@@ -5,6 +5,7 @@ import logging
 import os
 import resource
 import shutil
+import sysconfig
 import time
 from collections import ChainMap
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
-from tadp_ray.layout import BEST, MODEL, PREDICTED
+from tadp_ray.layout import BEST, PREDICTED
 from tadp_ray.training import checkpoint
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents
@@ -80,16 +81,19 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     torch.set_num_threads(compute.cpus)
     torch.manual_seed(cell.seed)
     if compute.compile:
-        # What was compiled for an earlier cell of this process would decide which sizes are static in this one.
-        torch.compiler.reset()
+        prepare_compilation()
+    if device.type == "cuda" and compute.gpus < 1:
+        # Else the memory of the cells that share this GPU would decide whether this one suffices.
+        torch.cuda.set_per_process_memory_fraction(compute.gpus, device)
     try:
         with deterministic_algorithms(compute.deterministic):
             return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
     except torch.OutOfMemoryError as error:
         # Starting it again would end in the same way.
+        recomputed = "compute.gradient_checkpointing: true or " * (not compute.compile)
         raise UserError(
             f"the GPU's memory does not suffice ({str(error).partition('. GPU')[0]}); lower schedule.micro_batch="
-            f"{cell.recipe.schedule.images_per_pass}, or set compute.gradient_checkpointing: true or schedule.precision: bfloat16"
+            f"{cell.recipe.schedule.images_per_pass}, or set {recomputed}schedule.precision: bfloat16"
         ) from error
 
 
@@ -105,7 +109,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
     check_setup(setup)
     model = build_model(setup, device)
     encoding = time.monotonic()
-    setup.warm_contexts(cell.digests, device)
+    setup.warm_contexts(cell.digests, device, world)
     text_seconds = time.monotonic() - encoding
     latents = evaluation_inputs(cell.digests, setup, model, device, world)
     views = training_latents(cell.digests, setup, model, device, world)
@@ -125,7 +129,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
     if world.is_main_process:
         from tadp_ray.training.pictures import draw_predictions
 
-        training.write_model(MODEL, state)
+        training.write_model(state)
         keep_best(cell.folder / BEST, state)
         draw_predictions(cell.folder / PREDICTED, model, setup, latents, device)
     seconds = state.earlier + time.monotonic() - began
@@ -171,13 +175,23 @@ def keep_best(path: Path, state: TrainState) -> None:
     path.unlink(missing_ok=True)
 
 
-def missing_compiler(device: torch.device) -> str:
-    """Return the compiler that compiled steps need on a device and that is not there, e.g. `gcc`; empty if it is.
+def prepare_compilation() -> None:
+    """Prepare torch for the steps that the next cell compiles."""
+    # What was compiled for an earlier cell of this process would decide which sizes are static in this one.
+    torch.compiler.reset()
+    # Else a step of several processes is cut into a graph for each 25 MiB of gradients.
+    torch._dynamo.config.optimize_ddp = False
 
-    On GPUs it is Triton's, of C; on a CPU it is Inductor's, of C++.
+
+def missing_compiler(device: torch.device) -> str:
+    """Return what compiled steps need on a device and that is not there, e.g. `gcc`; empty if all of it is.
+
+    On GPUs it is Triton's compiler, of C; on a CPU it is Inductor's, of C++. Both include Python's headers.
     """
     variable, *names = ("CC", "gcc", "clang") if device.type == "cuda" else ("CXX", "g++", "clang++")
-    return "" if os.environ.get(variable) or any(map(shutil.which, names)) else names[0]
+    if not os.environ.get(variable) and not any(map(shutil.which, names)):
+        return names[0]
+    return "" if Path(sysconfig.get_paths()["include"], "Python.h").is_file() else "Python.h (python3-dev)"
 
 
 def disk_reads() -> float:

@@ -15,6 +15,7 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.describe import plain_sentence
 from tadp_ray.captions.making import import_words
 from tadp_ray.captions.prompts import Prompts, as_text, make_prompts
+from tadp_ray.captions.sources import Prompt
 from tadp_ray.conditioning.base import ImageEncoder
 from tadp_ray.conditioning.sources import context_length, source_of
 from tadp_ray.conditioning.text_encoder import Encoder, count_tokens, make_text_encoder
@@ -31,6 +32,7 @@ from tadp_ray.registry import check_interface
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.wording import first_few
 
@@ -59,14 +61,14 @@ class Cache:
 
     def _contexts(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> ContextCache:
         """Return an empty cache of contexts for one way to encode prompts."""
-        # Looked up for each prompt, so that no text encoder of an earlier cell is held, which may be on the GPU.
-        return ContextCache(lambda prompt: self.text_encoder(origin, caption, classes)(prompt))
+        # Looked up for each call, so that no text encoder of an earlier cell is held, which may be on the GPU.
+        return ContextCache(lambda prompts: self.text_encoder(origin, caption, classes)(prompts))
 
     def _text_encoder(self, origin: Origin, caption: CaptionConfig, classes: tuple[str, ...]) -> Encoder:
         """Return the function that encodes a prompt as a context; an empty one, if the backbone reads no text."""
         pretrained = self.pretrained(origin)
         if pretrained.text_encoder is None:
-            return lambda _: torch.zeros(0, 0)
+            return no_contexts
         return make_text_encoder(pretrained.tokenizer, pretrained.text_encoder, caption, classes)
 
     def _prompts(self, caption: CaptionConfig, dataset: Dataset, seed: int, origin: Origin) -> Prompts:
@@ -199,19 +201,24 @@ class TrainSetup:
     def contexts(self) -> ContextCache:
         """Contexts of captions by prompt, shared by the cells of the cache; empty if no source of the context reads text."""
         if not self.recipe.model.context.reads_text:
-            return ContextCache(lambda _: torch.zeros(0, 0))
+            return ContextCache(no_contexts)
         return self.cache.contexts(self.origin, self.encoding, self.classes)
 
-    def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
-        """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on."""
+    def warm_contexts(self, digests: Mapping[str, str], device: torch.device, world: ProcessGroup) -> None:
+        """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on.
+
+        The processes that train the cell share the prompts out.
+        """
         if not self.recipe.model.context.reads_text:
             return
-        self._warm(digests, device, self.train_prompts, self.val_prompts)
+        self._warm(digests, device, world, self.train_prompts, self.val_prompts)
         for name, other in self.other_captions.items():
             embeddings = digests.get(f"embeddings/{name}")
-            other._warm({**digests, "embeddings": embeddings}, device, other.val_prompts)
+            other._warm({**digests, "embeddings": embeddings}, device, world, other.val_prompts)
 
-    def _warm(self, digests: Mapping[str, str | None], device: torch.device, *prompts: Prompts) -> None:
+    def _warm(
+        self, digests: Mapping[str, str | None], device: torch.device, world: ProcessGroup, *prompts: Prompts
+    ) -> None:
         """Encode prompts that no cell has encoded before."""
         key = sha256_of(
             [
@@ -228,7 +235,7 @@ class TrainSetup:
             ]
         )
         folder = self.recipe.compute.folder / CONTEXTS / key[:16]
-        self.contexts.warm(folder, key, (prompt for made in prompts for prompt in made.by_id.values()))
+        self.contexts.warm(folder, key, (prompt for made in prompts for prompt in made.by_id.values()), world)
 
     @cached_property
     def tokens(self) -> int:
@@ -325,6 +332,11 @@ def padded(size: tuple[int, int], multiple: int) -> tuple[int, int]:
     """Return a size (H, W) with both sides padded to multiples of a number."""
     height, width = size
     return height + -height % multiple, width + -width % multiple
+
+
+def no_contexts(prompts: Sequence[Prompt]) -> list[Tensor]:
+    """Return empty contexts (0, 0), of backbones and sources that read no text."""
+    return [torch.zeros(0, 0) for _ in prompts]
 
 
 def load_pretrained(origin: Origin) -> Pretrained:

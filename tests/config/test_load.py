@@ -284,6 +284,7 @@ def test_null_is_a_word_for_a_caption_source(tmp_path: Path) -> None:
         (TOLD + "compute: {storage: 's3://key:secret@bucket/runs'}", "compute.storage: holds a password, a key"),
         (TOLD + "data: {kind: folder, root: 'https://me:secret@host/x'}", "data.root: holds a password, a key"),
         (TOLD + "compute: {gpus: 1.5}", "a worker has whole GPUs, or a share of one"),
+        (TOLD + "compute: {compile: true, gradient_checkpointing: true}", "gradient_checkpointing do not go together"),
         (TOLD + "compute: {num_train_workers: 2, gpus: 0.5}", "NCCL joins no two processes on one GPU"),
         (SCHEDULE + SCHEDULE, "'schedule' stands here twice"),
         ("- 1", "expected keys and values, found a list"),

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
@@ -21,6 +22,7 @@ from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.model import TADP
 from tadp_ray.training.precision import autocast
+from tadp_ray.training.run import prepare_compilation
 
 IMAGES, CLASSES, CHANNELS = 4, 5, 16
 Loss = Callable[[Tensor], Tensor]
@@ -32,6 +34,8 @@ WAYS = {"float32": "float32", "bfloat16": "bfloat16", "compiled": "float32"} | d
 
 def main(weights: str, output: Path) -> None:
     torch.set_num_threads(1)
+    # So that the tiny model has several buckets of gradients, as a large one has.
+    dist._DEFAULT_FIRST_BUCKET_BYTES = 100_000
     dist.init_process_group("gloo")
     world = ProcessGroup.current()
     share = world.share(IMAGES)
@@ -58,7 +62,9 @@ def main(weights: str, output: Path) -> None:
 
         if way == "compiled":
             # Traced, but not compiled, which takes a minute.
-            loss_of_part = torch.compile(loss_of_part, backend="eager")
+            prepare_compilation()
+            graphs = CompileCounterWithBackend("eager")
+            loss_of_part = torch.compile(loss_of_part, backend=graphs)
 
         def loss_at(number: int, model: TADP = model, precision: str = precision, last: Loss = loss_of_part) -> Tensor:
             with autocast(torch.device("cpu"), precision):
@@ -79,6 +85,7 @@ def main(weights: str, output: Path) -> None:
     metrics.reduce()
 
     if world.is_main_process:
+        found["compiled.graphs"] = torch.tensor(graphs.frame_count)
         found["scores"] = torch.tensor(list(metrics.compute().values()))
         save_file(found, output)
     dist.destroy_process_group()

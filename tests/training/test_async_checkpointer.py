@@ -70,6 +70,25 @@ def test_training_goes_on_while_a_checkpoint_is_written(tmp_path: Path, model, o
         assert facts["step"] == step and torch.equal(tensors["model.weight"], weight)
 
 
+def test_weights_are_written_in_turn_with_checkpoints_as_they_were(tmp_path: Path, model, optimizer) -> None:
+    """They are no checkpoint: nothing resumes from them."""
+    facts, best = {"step": 1}, tmp_path / "best.safetensors"
+    first = model.weight.detach().clone()
+    with (
+        Journal(tmp_path, "f") as journal,
+        AsyncCheckpointer(tmp_path / CHECKPOINT, "f", journal, always) as checkpointer,
+    ):
+        checkpointer.save_weights(best, model, facts)
+        with torch.no_grad():
+            model.weight += 1
+        checkpointer.save(model, optimizer, TrainState(step=1))
+        assert read_tensors(best)[0].keys() == model.state_dict().keys()
+        checkpointer.save_weights(tmp_path / "later.safetensors", model, facts)
+    assert [record["step"] for record in read_journal(tmp_path) if "checkpoint" in record] == [1]
+    assert torch.equal(read_tensors(best)[0]["weight"], first)
+    assert torch.equal(read_tensors(tmp_path / "later.safetensors")[0]["weight"], first + 1)
+
+
 def test_a_checkpoint_that_cannot_be_written_ends_the_training(tmp_path: Path, model, optimizer, monkeypatch) -> None:
     """At the end, or as soon as it is known, with the mend and without a draft that fills the disk; an error goes first."""
 

@@ -1,6 +1,7 @@
 """Contexts are made once and found again."""
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from tadp_ray.training import context_cache
 from tadp_ray.training.context_cache import ContextCache, key_of
+from tadp_ray.training.distributed import ProcessGroup
 
 
 class Encoder:
@@ -18,10 +20,10 @@ class Encoder:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def __call__(self, prompt: str) -> Tensor:
-        """(2, 3), of the letters' sum."""
-        self.asked.append(prompt)
-        return torch.ones(2, 3, requires_grad=True) * sum(map(ord, prompt))
+    def __call__(self, prompts: Sequence[str]) -> list[Tensor]:
+        """(2, 3) of each, of the letters' sum."""
+        self.asked += prompts
+        return [torch.ones(2, 3, requires_grad=True) * sum(map(ord, prompt)) for prompt in prompts]
 
 
 def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,7 +53,7 @@ def test_processes_take_turns_a_file_each(tmp_path: Path, monkeypatch: pytest.Mo
         lock = acquire(path, patience=patience)
         if first.asked:
             lock.release()
-            ContextCache(second).warm(tmp_path, "key", ["c", "d", "e"])
+            ContextCache(second).warm(tmp_path, "key", list("abcde"))
             return acquire(path, patience=patience)
         monkeypatch.setattr(context_cache, "acquire_lock", interrupted)
         return lock
@@ -60,12 +62,13 @@ def test_processes_take_turns_a_file_each(tmp_path: Path, monkeypatch: pytest.Mo
     cache = ContextCache(first)
     cache.warm(tmp_path, "key", list("abcde"))
     assert first.asked == ["a", "b"] and second.asked == ["c", "d", "e"]
+    assert len([*tmp_path.glob("*.safetensors")]) == 3
     assert torch.equal(cache(list("abcde")), ContextCache(Encoder())(list("abcde")))
 
 
 def test_names_are_not_a_text_of_the_same_letters(tmp_path: Path) -> None:
     """They are encoded one by one, and so are kept apart, in memory and in files."""
-    encode = lambda prompt: torch.full((1, 2), float(len(prompt)))
+    encode = lambda prompts: [torch.full((1, 2), float(len(prompt))) for prompt in prompts]
     cache = ContextCache(encode)
     assert cache([("ox",)]).tolist() == [[[1.0, 1.0]]] and cache(["ox"]).tolist() == [[[2.0, 2.0]]]
     cache.warm(tmp_path, "key", [("ox", "cow"), ("ox",)])
@@ -123,3 +126,22 @@ def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.Monkey
         thread.join()
     first, second = (encoder.asked for encoder in encoders)
     assert sorted(first + second) == prompts and first and second
+
+
+def test_the_processes_of_a_cell_encode_a_part_each_and_read_what_they_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading is of whole files, so those of other cells' prompts are left closed."""
+    ContextCache(Encoder()).warm(tmp_path, "key", ["x", "y"])
+    opened, opening = [], context_cache.open_labelled
+    monkeypatch.setattr(context_cache, "open_labelled", lambda path, label: opened.append(path) or opening(path, label))
+    monkeypatch.setattr(ProcessGroup, "together", lambda world, check: check())
+    first, second = Encoder(), Encoder()
+    one, two = ContextCache(first), ContextCache(second)
+    one.warm(tmp_path, "key", list("abcde"), ProcessGroup(0, 2))
+    two.warm(tmp_path, "key", list("abcde"), ProcessGroup(1, 2))
+    assert first.asked == ["a", "c", "e"] and second.asked == ["b", "d"]
+    assert len([*tmp_path.glob("*.safetensors")]) == 3 and len({*opened}) == 2
+    assert torch.equal(two(list("abcde")), ContextCache(Encoder())(list("abcde"))) and second.asked == ["b", "d"]
+    two.warm(tmp_path, "key", ["y", "a"])
+    assert len({*opened}) == 3 and second.asked == ["b", "d"]

@@ -162,8 +162,8 @@ def test_a_vae_in_bfloat16_encodes_nearly_alike_and_leaves_the_one_in_float32(ti
 def test_two_processes_train_like_one(tiny_pocket: Path, one_and_two) -> None:
     """Loss, gradients, running statistics and scores of a batch do not depend on how many processes share it.
 
-    Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step. Whatever is
-    trained: nobody waits for the gradient of what is not.
+    Whatever the precision: running statistics are in float32 under bfloat16, too. And so does a compiled step, which is one
+    graph. Whatever is trained: nobody waits for the gradient of what is not.
     """
     program = Path(__file__).with_name("one_step.py")
     one, two = one_and_two(program, tiny_pocket)
@@ -180,6 +180,7 @@ def test_two_processes_train_like_one(tiny_pocket: Path, one_and_two) -> None:
     )
     assert (alone - shared).norm() < 0.01 * alone.norm()
     torch.testing.assert_close(two["compiled.loss"], two["float32.loss"])
+    assert one["compiled.graphs"] == two["compiled.graphs"] == 1
 
 
 def test_building_a_head_prints_nothing(tiny_diffusion: Diffusion, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 """A cell gives the same numbers however it is interrupted, shared out or repeated."""
 
 import gc
+import itertools
 import math
 import shutil
 import subprocess
@@ -21,12 +22,12 @@ from tadp_ray.config.metrics import known_metrics
 from tadp_ray.data.datasets import class_names, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
-from tadp_ray.tasks.base import Task
 from tadp_ray.tasks.depth.scoring import score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
+from tadp_ray.training import perception
 from tadp_ray.training import run as run_module
 from tadp_ray.training.checkpoint import read_tensors, write_tensors
 from tadp_ray.training.journal import final_metrics, read_journal
@@ -385,11 +386,12 @@ def test_a_checkpoint_of_another_cell_is_refused(tiny_cell, stop_after) -> None:
 
 
 def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Task, "better", lambda *_: False)  # the first evaluation stays the best
+    later = itertools.count()
+    monkeypatch.setattr(perception, "best_first", lambda metric: lambda value: 0)  # the first evaluation stays the best
     cell = tiny_cell()
     assert train_cell(cell, CPU)["best_step"] == 3
     assert [read_tensors(cell.folder / name)[1]["step"] for name in (BEST, MODEL)] == [3, 6]
-    monkeypatch.setattr(Task, "better", lambda *_: True)
+    monkeypatch.setattr(perception, "best_first", lambda metric: lambda value: next(later))
     other = tiny_cell("other")
     assert train_cell(other, CPU)["best_step"] == 6 and not (other.folder / BEST).exists()
 
@@ -426,6 +428,16 @@ def test_a_compiled_training_without_a_compiler_ends_at_once(
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UserError, match=f"compute.compile: true, but there is no {compiler} here, which torch needs"):
         train_cell(tiny_cell(compute={"compile": True}), torch.device(device))
+
+
+def test_a_compiled_training_without_python_s_headers_ends_at_once(
+    tiny_cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("sysconfig.get_paths", lambda: {"include": str(tmp_path)})
+    with pytest.raises(UserError, match=r"there is no Python\.h \(python3-dev\) here"):
+        train_cell(tiny_cell(compute={"compile": True}), torch.device("cuda"))
 
 
 def test_a_gpu_that_is_too_small_is_no_bug(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ from tadp_ray.registry import (
 )
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
 from tadp_ray.training.context_cache import ContextCache
+from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,7 +357,8 @@ def test_text_encoders_of_earlier_cells_are_let_go(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("tadp_ray.training.setup.load_pretrained", load)
     monkeypatch.setattr(
-        "tadp_ray.training.setup.make_text_encoder", lambda _, network, *__: lambda text: network.weight
+        "tadp_ray.training.setup.make_text_encoder",
+        lambda _, network, *__: lambda texts: [network.weight for _ in texts],
     )
     cache, caption = Cache(), CaptionConfig(source="class_names")
     for origin in range(5):
@@ -419,7 +421,9 @@ def test_contexts_are_shared_by_what_decides_them_alone(
 
     def warmed(digests: dict[str, str], **changes: dict[str, Any]) -> int:
         cell = tiny_cell(**changes)
-        TrainSetup(cell.recipe, cell.seed).warm_contexts({**cell.digests, **digests}, torch.device("cpu"))
+        TrainSetup(cell.recipe, cell.seed).warm_contexts(
+            {**cell.digests, **digests}, torch.device("cpu"), ProcessGroup()
+        )
         return len({*folders})
 
     assert warmed({}) == warmed({"val": "another", "train": "another"}) == 1

@@ -3,13 +3,17 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tadp_ray.config.cell import Cell
+from tadp_ray.training import evaluate
 from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.run import train_cell
 from tadp_ray.training.transfer import prefetched
 
 CELLS = (
@@ -51,6 +55,26 @@ def test_two_processes_evaluate_what_one_does_to_the_bit(
     for one, two in zip(*results, strict=True):
         assert (one.pop("encoded"), two.pop("encoded")) == ([[0, 1, 2, 3, 4]], [[0, 1, 4], [2, 3]])
         assert one == two
+
+
+def test_an_evaluation_ahead_in_a_thread_scores_the_same(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As beside a GPU, which computes while the CPU scores."""
+    found = []
+    for name in ("here", "ahead"):
+        threads = threading.active_count()
+        found.append(train_cell(tiny_cell(name, schedule={"micro_batch": 2}), torch.device("cpu")))
+        assert threading.active_count() == threads
+        monkeypatch.setattr(evaluate, "prefetched", partial(threaded, evaluate.prefetched))
+    assert found[0]["miou"] == found[1]["miou"] and found[0]["accuracy"] == found[1]["accuracy"]
+
+
+def threaded(
+    make: Callable[..., Iterator[Any]], items: Iterator[Any], _: torch.device, ahead: int = 1
+) -> Iterator[Any]:
+    """Items made in advance as beside a GPU."""
+    return make(items, torch.device("cuda"), ahead)
 
 
 @pytest.mark.parametrize(("items", "size", "processes"), [(5, 2, 2), (5, 2, 4), (16, 16, 2), (7, 1, 3), (0, 4, 2)])

@@ -27,6 +27,7 @@ from tadp_ray.paper.personalization.samples import draw, write_samples
 from tadp_ray.paper.personalization.textual_inversion import invert
 from tadp_ray.training.digests import changed_names
 from tadp_ray.training.journal import check_journal, final_metrics, read_journal
+from tadp_ray.training.precision import allow_tf32
 from tadp_ray.training.reporter import Journal, Reporter
 from tadp_ray.training.transfer import check_gpu
 
@@ -133,6 +134,8 @@ def run(job: PersonalizationJob, device: torch.device, reporter: Reporter) -> di
     plan, began = job.plan, time.monotonic()
     check_gpu(device, plan.compute.gpus)
     torch.set_num_threads(plan.compute.cpus)
+    # The default of torch 1.11, with which the published code runs.
+    allow_tf32(True)
     torch.manual_seed(job.seed)
     check_contents(job)
     write_text(job.folder / PERSONALIZATION, job.model_dump_json(indent=1))
