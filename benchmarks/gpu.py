@@ -4,11 +4,12 @@
     python benchmarks/gpu.py OUT --device cpu --small       # every path at the smallest size, without one
 
 Needs neither Ray, MLflow, weights nor data. Sections: machine (products of matrices, a copy), parity (a step of the pocket model
-against float64 on the CPU), repeatability (the same step twice), full size (a step of Stable Diffusion 1.5 with random weights,
-each way to run it by itself, with its share of the measured products of matrices and peak memory), loading (photographs of
-ADE20K's size, copies to the GPU), pocket cell, pretraining, paper cell (Table S2's training as a whole for some steps), compiled
-(the full size by torch.compile). Each is tried by itself: one that fails is told and passed over; what would begin after
---seconds is left out. Tables go to stdout, the same figures to OUT/gpu.json, which benchmarks/scaling.py reads.
+against float64 on the CPU), repeatability (the same step twice), texts (through the text encoder, alone and in batches), full
+size (a step of Stable Diffusion 1.5 with random weights, each way to run it by itself, with its share of the measured products of
+matrices and peak memory), loading (photographs of ADE20K's size, copies to the GPU), pocket cell, pretraining, compiled (the full
+size by torch.compile), paper cell (Table S2's training as a whole for some steps). Each is tried by itself: one that fails is
+told and passed over; what would begin after --seconds is left out. Tables go to stdout, the same figures to OUT/gpu.json, which
+benchmarks/scaling.py reads.
 """
 
 import argparse
@@ -36,8 +37,10 @@ from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 from random_weights import TOKENS, random_weights, write_unweighted
 from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from tadp_ray.backbones.latent.autoencoder import posterior_of
+from tadp_ray.conditioning.text_encoder import BATCH
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
 from tadp_ray.config.schema import Recipe, ScheduleConfig
@@ -227,6 +230,25 @@ def repeatability(bench: Bench) -> None:
                 torch.backends.cudnn.deterministic = False
             bench.keep("repeatability", **{name: answer})
             bench.say(f"twice, {name:<26}{answer}")
+
+
+@torch.no_grad()
+def texts(bench: Bench) -> None:
+    """What a text takes in the text encoder of Stable Diffusion 1.5, and whether its context depends on its place in a batch."""
+    small = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4}
+    large = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+    config = CLIPTextConfig(vocab_size=49408, max_position_embeddings=TOKENS, **(small if bench.small else large))
+    encoder = CLIPTextModel(config).to(bench.device).eval()
+    ids = torch.randint(49406, (BATCH, TOKENS), device=bench.device)
+    encode = lambda part: encoder(part).last_hidden_state
+    allow_tf32(*TF32["strict"])
+    alone, together = (
+        statistics.median(seconds_of(lambda p=part: encode(p), bench.device, 10)) / len(part) for part in (ids[:1], ids)
+    )
+    same = torch.equal(encode(ids.flip(0)), encode(ids).flip(0))
+    bench.keep("texts", alone_s=alone, batch_s=together, same=same)
+    told = "the same wherever it stands" if same else "which depends on its place"
+    bench.say(f"a text: {alone * 1e3:.2f} ms alone, {together * 1e3:.2f} ms in a batch of {BATCH}, {told}")
 
 
 @dataclass(frozen=True)
@@ -649,7 +671,7 @@ def keep_rate(bench: Bench, name: str, rate: float) -> None:
     bench.say(f"pretraining, {name:<24}{rate:10.1f} images/s")
 
 
-SECTIONS = (machine, parity, repeatability, full_size, loading, pocket_cell, pretraining, compiled, paper_cell)
+SECTIONS = (machine, parity, repeatability, texts, full_size, loading, pocket_cell, pretraining, compiled, paper_cell)
 
 
 def main() -> None:
