@@ -16,7 +16,7 @@ from tadp_ray.data import files, images
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
-from tadp_ray.training import run as run_module
+from tadp_ray.layout import MODEL
 from tadp_ray.training.check import check_setup
 from tadp_ray.training.digests import check_contents, digests_of
 from tadp_ray.training.evaluate import truth
@@ -133,7 +133,7 @@ def test_an_edit_while_it_trains_keeps_a_cell_from_finishing(
     monkeypatch.setattr(PerceptionTraining, "fit", fit)
     with pytest.raises(UserError, match="^train, val changed since this cell was planned"):
         train_cell(cell, CPU)
-    assert final_metrics(cell.folder, cell.fingerprint) is None and not (cell.folder / run_module.MODEL).exists()
+    assert final_metrics(cell.folder, cell.fingerprint) is None and not (cell.folder / MODEL).exists()
 
 
 def test_a_second_look_reads_only_what_changed(

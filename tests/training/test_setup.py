@@ -417,7 +417,7 @@ def test_contexts_are_shared_by_what_decides_them_alone(
     tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders: list[Path] = []
-    monkeypatch.setattr(ContextCache, "warm", lambda self, folder, key, prompts: folders.append(folder))
+    monkeypatch.setattr(ContextCache, "warm", lambda self, folder, *_: folders.append(folder))
 
     def warmed(digests: dict[str, str], **changes: dict[str, Any]) -> int:
         cell = tiny_cell(**changes)
