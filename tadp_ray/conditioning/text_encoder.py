@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 EMBEDDING_TOKENS = 20
 """Sequence length of the published class embeddings."""
 BATCH = 16
-"""Texts that are encoded at once. On a GPU one takes as long as sixteen, most of it to start some 300 kernels."""
+"""Texts that a GPU encodes at once: one takes it as long as sixteen, most of it to start some 300 kernels."""
 
 
 def count_tokens(tokenizer: "CLIPTokenizer", prompt: str) -> int:
@@ -183,11 +183,15 @@ class WholeTexts:
         return self.many([text])[0]
 
     def many(self, texts: Sequence[str]) -> list[Float[Tensor, "tokens width"]]:
-        """Return the contexts of texts, which are encoded in full batches: a context does not depend on their number."""
+        """Return the contexts of texts. A GPU encodes them in full batches, so that their number does not matter.
+
+        A CPU encodes one at a time: there, the last digits would depend on a text's place in the batch.
+        """
+        size = BATCH if self._text_encoder.device.type == "cuda" else 1
         contexts: list[Tensor] = []
-        for first in range(0, len(texts), BATCH):
-            chunk = list(texts[first : first + BATCH])
-            filled = [*chunk, *[""] * (BATCH - len(chunk))]
+        for first in range(0, len(texts), size):
+            chunk = list(texts[first : first + size])
+            filled = [*chunk, *[""] * (size - len(chunk))]
             contexts += encode_prompts(self._tokenizer, self._text_encoder, filled)[: len(chunk)]
         return contexts
 

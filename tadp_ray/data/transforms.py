@@ -115,7 +115,7 @@ class Augment:
         if config.stretch:
             after.append(A.Resize(config.stretch, config.stretch, stretching(truth), cv2.INTER_NEAREST))
         # Last, as in the published code: padding is neither mirrored nor recoloured.
-        if side := config.pad_to or (config.crop if config.pad else None):
+        if side := config.pad_to or (config.crop if config.pad and not config.stretch else None):
             after.append(padding(side, truth, pixels))
         self._after = compose(after, truth)
 

@@ -25,7 +25,8 @@ from tadp_ray.config.metrics import metric_title
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, improvements
-from tadp_ray.reporting.table import Table, TableEntry, format_value, rank_correlation
+from tadp_ray.reporting.shades import quantity
+from tadp_ray.reporting.table import Table, TableEntry, distinct, format_value, rank_correlation, same_trainings
 from tadp_ray.wording import pluralized
 
 RUN_MORE_SEEDS = "run --seeds " + ",".join(map(str, range(MIN_COUNT)))
@@ -78,7 +79,7 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     smallest = min((own for own, each in zip(gaps, verdicts, strict=True) if each is holds), key=statistics.fmean)
     mean = statistics.fmean(smallest)
     sd = statistics.stdev(smallest) if len(smallest) > 1 else math.nan
-    metric = pairs[0][0].entry.metric
+    metric = pairs[gaps.index(smallest)][0].entry.metric
     spread = "" if math.isnan(sd) else f" ± {format_value(metric, sd)}"
     if between := gap_of(smallest):
         spread += f" [{format_value(metric, between.low)}, {format_value(metric, between.high)}]"
@@ -102,8 +103,12 @@ def judge_differences(claim: Difference | Rising, differences: Sequence[float]) 
 
 def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
     """Judge the order of table entries by the published order. Fewer than three, or equal values, stay undecided."""
-    pairs = [(own.entry.mean, own.entry.published) for own in selected if own.entry.published is not None]
     aim = f"at least {claim.min:g}"
+    if len({quantity(own.entry.metric) for own in selected}) > 1:
+        several = "its places have several metrics, whose numbers have no common order; name one in the claim's `at`"
+        return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=several)
+    entries = distinct(own.entry for own in selected)
+    pairs = [(entry.mean, entry.published) for entry in entries if entry.published is not None]
     complete = all(own.entry.complete for own in selected)
     if len(pairs) < 3 or not complete or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
@@ -149,7 +154,10 @@ def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple
 
 
 def alike(worse: ClaimEntry, better: ClaimEntry, except_for: Container[str]) -> bool:
-    """Return whether two entries have the same values on the axes that both tables have, except for some."""
+    """Return whether two entries are of different trainings and one quantity, with the same values on the axes that both
+    tables have, except for some."""
+    if same_trainings(worse.entry, better.entry) or quantity(worse.entry.metric) != quantity(better.entry.metric):
+        return False
     shared = worse.coordinates.keys() & better.coordinates.keys()
     return all(worse.coordinates[key] == better.coordinates[key] for key in shared if key not in except_for)
 
@@ -181,7 +189,7 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
     aim, holds = bound_of(claim, result, other)
     if result is None or (claim.max_share_of and other is None):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
-    figure, undecided = f"{result.value:.4g}", None
+    figure, undecided = f"{result.value:.4g}", None if math.isfinite(result.value) else "it is no number"
     if result.count is not None and result.count < MIN_COUNT:
         undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {MIN_COUNT} {result.of}"
     if between := gap_of(result.by_seed):

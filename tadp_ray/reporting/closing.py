@@ -10,7 +10,7 @@ from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.claims import unit_of
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, improvements
-from tadp_ray.reporting.table import Table, TableEntry, format_value
+from tadp_ray.reporting.table import Table, TableEntry, distinct, format_value
 from tadp_ray.wording import pluralized
 
 
@@ -40,6 +40,8 @@ def finding(table: Table) -> str:
     ranking = table.ranked(table.spec.metrics[0])
     if not ranking:
         return "No entry of the table is complete yet."
+    trained = distinct(entry for _, entry in ranking)
+    ranking = [one for one in ranking if any(one[1] is entry for entry in trained)]
     told = [f"{table.heading(place)} with {entry.text}" for place, entry in ranking[:2]]
     first = [entry for _, entry in ranking[:2]]
     if len(ranking) == 1:

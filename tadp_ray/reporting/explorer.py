@@ -271,6 +271,8 @@ def runs_of(
 ) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
     """Return what varied, with the seed if it did, the finished runs, and the metric's title."""
     seeds = len({cell.seed for cell in cells}) > 1
+    # Cells at several places of a table are one training.
+    cells = list({cell.fingerprint: cell for cell in reversed(cells)}.values())[::-1]
     runs = [
         ((*(plain(cell.axes.get(key)) for key in keys), *((cell.seed,) if seeds else ())), row.metrics[metric])
         for cell in cells

@@ -3,14 +3,14 @@
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tadp_ray.config.metrics import lower_is_better, metric_title
 from tadp_ray.config.table import Side
 from tadp_ray.config.vocabulary import MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, tied
-from tadp_ray.reporting.table import Ranking, Table, TableEntry, format_value
+from tadp_ray.reporting.table import Ranking, Table, TableEntry, format_value, same_trainings
 from tadp_ray.wording import first_few
 
 MAX_LISTED = 6
@@ -57,14 +57,12 @@ def extremes(table: Table, ranking: Ranking) -> str:
 
 
 def averages(table: Table, name: str, ranking: Ranking) -> Iterator[str]:
-    """Yield the mean of every row and of every column, if they all have the same complete entries."""
-    for side, own, other in ((table.spec.rows, 0, 1), (table.spec.columns, 1, 0)):
-        groups: dict[int, Ranking] = {}
-        for one in sorted(ranking, key=lambda one: one[0][own]):
-            groups.setdefault(one[0][own], []).append(one)
-        across = [{place[other] for place, _ in group} for group in groups.values()]
-        if 1 < len(groups) <= MAX_LISTED and len(across[0]) > 1 and all(indices == across[0] for indices in across):
-            means = {side.names[k]: statistics.fmean(entry.mean for _, entry in group) for k, group in groups.items()}
+    """Yield the mean of every row and of every column, if all entries are complete."""
+    for side, own in ((table.spec.rows, 0), (table.spec.columns, 1)):
+        lines = whole_lines(table, own, ranking)
+        across = [line.keys() for line in lines.values()]
+        if 1 < len(lines) <= MAX_LISTED and len(across[0]) > 1 and all(places == across[0] for places in across):
+            means = {side.names[k]: mean_of(lines[k]) for k in sorted(lines)}
             yield (
                 f"{name}, mean of each {side.label}: "
                 + ", ".join(f"{name} {format_value(ranking[0][1].metric, mean)}" for name, mean in means.items())
@@ -82,7 +80,7 @@ def judged(table: Table, ranking: Ranking) -> Iterator[str]:
         yield f"{trained}: nothing is judged, and differences may be chance; {MIN_COUNT} seeds tell more."
         return
     (_, best), *others = ranking
-    like = [table.heading(place) for place, entry in others if tied(best, entry)]
+    like = [table.heading(place) for place, entry in others if not same_trainings(entry, best) and tied(best, entry)]
     how = f"at {PERCENT} %, paired over {seeds} seeds"
     if like:
         yield f"The best is not told apart {how}, from {first_few(like, MAX_LISTED, '; ')}."
@@ -93,18 +91,11 @@ def judged(table: Table, ranking: Ranking) -> Iterator[str]:
 
 
 def side_effect(table: Table, side: Side, own: int, ranking: Ranking) -> Iterator[str]:
-    """Yield how far the best row (or column) lies from the worst in the mean over the other side, if both are whole."""
-    lines: dict[int, dict[int, TableEntry]] = {}
-    for place, entry in ranking:
-        lines.setdefault(place[own], {})[place[1 - own]] = entry
-    metric, spec = ranking[0][1].metric, table.spec
-    places = itertools.product(range(len(spec.rows.names)), range(len(spec.columns.names)))
-    # Other metrics have rows or columns of their own.
-    expected = Counter(place[own] for place in places if spec.metric_at(*place) == metric)
-    whole = {k: line for k, line in lines.items() if len(line) == expected[k]}
-    if len(whole) < 2 or len(whole) < len(expected):
+    """Yield how far the best row (or column) lies from the worst in the mean over the other side, if all are whole."""
+    metric, whole = ranking[0][1].metric, whole_lines(table, own, ranking)
+    if len(whole) < 2:
         return
-    rising = sorted(whole, key=lambda k: (statistics.fmean(entry.mean for entry in whole[k].values()), k))
+    rising = sorted(whole, key=lambda k: (mean_of(whole[k]), k))
     worst, best = (rising[-1], rising[0]) if lower_is_better(metric) else (rising[0], rising[-1])
     pairs = [(entry.by_seed, whole[worst][place].by_seed) for place, entry in whole[best].items()]
     seeds = set.intersection(*(set(high) & set(low) for high, low in pairs))
@@ -114,4 +105,25 @@ def side_effect(table: Table, side: Side, own: int, ranking: Ranking) -> Iterato
     mean, low, high = (format_value(metric, value) for value in (gap.mean, gap.low, gap.high))
     over = f", mean over {len(pairs)} {'columns' if own == 0 else 'rows'}" if len(pairs) > 1 else ""
     verdict = "" if gap.told_apart else "; they are not told apart"
+    if len(whole) > 2:
+        verdict += f" (the interval does not count that they are the extremes of {len(whole)})"
     yield f"From {side.headings[worst]} to {side.headings[best]}: {mean} [{low}, {high}]{over}{verdict}."
+
+
+def whole_lines(table: Table, own: int, ranking: Ranking) -> dict[int, dict[int, TableEntry]]:
+    """Return the entries of a metric by row and column (`own` 0), or by column and row (1); none if an entry is incomplete."""
+    if not ranking:
+        return {}
+    lines: dict[int, dict[int, TableEntry]] = {}
+    for place, entry in ranking:
+        lines.setdefault(place[own], {})[place[1 - own]] = entry
+    metric, spec = ranking[0][1].metric, table.spec
+    places = itertools.product(range(len(spec.rows.names)), range(len(spec.columns.names)))
+    # Other metrics have rows or columns of their own.
+    expected = Counter(place[own] for place in places if spec.metric_at(*place) == metric)
+    return lines if all(len(lines.get(k, ())) == count for k, count in expected.items()) else {}
+
+
+def mean_of(line: Mapping[int, TableEntry]) -> float:
+    """Return the mean over the entries of a row or column."""
+    return statistics.fmean(entry.mean for entry in line.values())

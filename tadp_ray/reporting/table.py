@@ -4,7 +4,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tadp_ray.config.cell import Cell
@@ -45,7 +45,7 @@ class Difference:
     @property
     def text(self) -> str:
         """Such as `+3.20 ± 0.40 [+1.10, +5.30]*`, with a star if the interval excludes zero."""
-        form = f".{self.decimals}f"
+        form = f"z.{self.decimals}f"
         spread = "" if self.sd is None else f" ± {self.sd:{form}}"
         span = "" if self.interval is None else " [{:+{form}}, {:+{form}}]".format(*self.interval, form=form)
         return f"{self.mean:+{form}}{spread}{span}{'*' if self.significant else ''}"
@@ -264,7 +264,7 @@ def marked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:
 
 def format_value(metric: str, value: float) -> str:
     """Return a metric's value as tables show it."""
-    return f"{value:.{base_metric(metric).decimals}f}"
+    return f"{value:z.{base_metric(metric).decimals}f}"
 
 
 def make_entry(spec: TableSpec, here: Sequence[Cell], rows: Mapping[str, CellRow], i: int, j: int) -> TableEntry:
@@ -307,11 +307,14 @@ def incomplete_notes(
             value = rows[cell.fingerprint].metrics[metric]
             if not math.isfinite(value):
                 notes.append(f"{cell.name} ended with {metric} = {value}; its entry shows no mean")
-    missing = [cell.name for cell in cells if cell.fingerprint not in rows and cell.fingerprint not in failed]
+    # Cells at several places of the table are one training.
+    trainings = {cell.fingerprint: cell for cell in reversed(cells)}
+    absent = trainings.keys() - rows.keys() - failed.keys()
+    missing = [cell.name for cell in cells if cell.fingerprint in absent and trainings[cell.fingerprint] is cell]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         notes.append(
-            f"{len(missing)} of {pluralized(len(cells), 'cells')} {verb} not finished: {first_few(missing, separator='; ')}"
+            f"{len(missing)} of {pluralized(len(trainings), 'cells')} {verb} not finished: {first_few(missing, separator='; ')}"
         )
     return notes
 
@@ -339,10 +342,24 @@ def origin_note(name: str, counts: Counter[str], shown: Callable[[str], str] = s
     return f"{name}: cells come from {', '.join(f'{shown(value)} ({count})' for value, count in counts.most_common())}"
 
 
+def same_trainings(one: TableEntry, other: TableEntry) -> bool:
+    """Return whether two entries are one number of the same trainings, such as those of VPD A32 and VPD(R)."""
+    return one.metric == other.metric and one.run_ids == other.run_ids != ()
+
+
+def distinct(entries: Iterable[TableEntry]) -> list[TableEntry]:
+    """Return the entries without those of the same trainings as an earlier one."""
+    kept: list[TableEntry] = []
+    for entry in entries:
+        if not any(same_trainings(entry, other) for other in kept):
+            kept.append(entry)
+    return kept
+
+
 def rank_correlation_notes(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
     """Return notes on each metric's rank correlation with the published numbers, over at least three complete entries."""
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for entry in (entry for row in entries for entry in row if entry.complete):
+    for entry in distinct(entry for row in entries for entry in row if entry.complete):
         if entry.published is not None:
             pairs.setdefault(entry.metric, []).append((entry.mean, entry.published))
     notes = []

@@ -116,7 +116,12 @@ def resize_map(target: Tensor, _: Size, size: Size) -> Tensor:
     """Resize a target map (H, W) by nearest neighbour, as OpenCV and the augmentation do (`Task.resize`)."""
     if tuple(target.shape) == size:
         return target
-    return F.interpolate(target[None, None].float(), size, mode="nearest")[0, 0].to(target.dtype)
+    # In double precision: torch's own rounds some rows and columns to their neighbours.
+    rows, columns = (
+        (torch.arange(new, dtype=torch.float64) * (1 / (new / old))).long().clamp(max=old - 1)
+        for old, new in zip(target.shape, size, strict=True)
+    )
+    return target[rows][:, columns]
 
 
 def written(folder: Path, suffix: str = "") -> dict[str, Any]:

@@ -100,6 +100,10 @@ class PerImage:
         """
         raise UserError(f"{self.task} gives no score to a single image")
 
+    def counted(self, metric: str) -> np.ndarray:
+        """Return which images, bool (N,), a metric depends on; the base class says all."""
+        return np.ones(len(self.images), bool)
+
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return a metric (R,) of R data sets resampled from these images, equal to the task's metric of such a data set.
 

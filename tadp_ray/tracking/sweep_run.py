@@ -64,7 +64,9 @@ class SweepEntry:
 
 def sweep_entries(store: Store, name: str | None = None) -> list[SweepEntry]:
     """Return the sweeps of a store, or those of one name, the one that was last started first."""
-    found = [each for each in pages(store.client.search_experiments) if name in (None, each.name)]
+    found = [store.client.get_experiment_by_name(name)] if name else pages(store.client.search_experiments)
+    # MLflow also finds a deleted experiment by its name.
+    found = [each for each in found if each and each.lifecycle_stage == "active"]
     if not found:
         return []
     search = [each.experiment_id for each in found]

@@ -5,7 +5,6 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import torch
@@ -13,12 +12,10 @@ from torch import Tensor
 
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.conditioning.text_encoder import BATCH
-from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
 from tadp_ray.training.checkpoint import Damaged, TensorFile, names_in, open_labelled, write_tensors
-from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.precision import allow_tf32
 
 log = logging.getLogger(__name__)
@@ -57,7 +54,8 @@ class ContextCache:
         """
         keys = {prompt: key_of(prompt) for prompt in prompts}
         new = [prompt for prompt, key in keys.items() if key not in self._files and prompt not in self._encoded]
-        self._encoded |= zip(new, self._encode_all(new), strict=True)
+        if new:
+            self._encoded |= zip(new, self._encode_all(new), strict=True)
         contexts = [
             self._files[keys[prompt]][keys[prompt]] if keys[prompt] in self._files else self._encoded[prompt]
             for prompt in prompts
@@ -70,44 +68,37 @@ class ContextCache:
                 )
         return torch.stack(contexts)
 
-    def warm(self, folder: Path, key: str, prompts: Iterable[Prompt], world: ProcessGroup | None = None) -> None:
+    def warm(self, folder: Path, key: str, prompts: Iterable[Prompt]) -> None:
         """Encode the prompts whose contexts are not in a folder yet, and read contexts from there from now on.
 
-        Cells with the same prompts take turns, a file each; the processes of one cell encode a part each. Of the files that are
-        there, those with prompts of this cell are read. Files that are damaged or have another key are written again.
+        Processes that need them take turns, a file each. Files that are damaged or have another key are written again; of the
+        others, those with these prompts are read.
 
         Args:
             folder: folder of the contexts.
             key: hash of everything that a context depends on besides its prompt.
             prompts: prompts to encode.
-            world: the processes that train the cell.
 
         Raises:
             UserError: the contexts cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        world, needed = world or ProcessGroup(), {key_of(prompt): prompt for prompt in sorted({*prompts})}
-        own = dict(islice(needed.items(), world.rank, None, world.size))
-        world.together(lambda: self._encode_files(folder, key, own))
-        self._open(folder, key, needed)
-        self._encoded.clear()
-
-    def _encode_files(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> None:
-        lock = folder / f"{sha256_of(list(needed))[:16]}.{LOCK}"
-        while written := self._encode_file(folder, key, needed, lock):
+        needed = {key_of(prompt): prompt for prompt in sorted({*prompts})}
+        while written := self._encode_file(folder, key, needed):
             if written == PER_FILE:
                 time.sleep(TURN_SECONDS)
+        self._encoded.clear()
 
-    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt], lock_file: Path) -> int:
+    def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> int:
         """Write one file of the contexts that the folder lacks; return their number."""
         # For one file, since a large text encoder takes hours for all of a data set's captions.
-        lock = acquire_lock(lock_file, patience=3600)
+        lock = acquire_lock(folder / LOCK, patience=3600)
         try:
             self._open(folder, key, needed)
             missing = [name for name in needed if name not in self._files][:PER_FILE]
             if missing:
                 contexts = zip(missing, self._encode_all([needed[name] for name in missing]), strict=True)
-                write_tensors(folder / f"{sha256_of(missing)[:32]}.safetensors", dict(contexts), {"contexts": key})
+                write_tensors(folder / f"{missing[0]}.safetensors", dict(contexts), {"contexts": key})
         finally:
             lock.release()
         return len(missing)

@@ -107,7 +107,7 @@ def load_cell(
     setup = TrainSetup(cell.recipe, cell.seed, cache=cache or Cache(Datasets(cell.recipe.compute.folder)))
     check_setup(setup)
     model = trained_model(setup, model_file, tensors, device)
-    setup.warm_contexts(cell.digests, device, ProcessGroup())
+    setup.warm_contexts(cell.digests, device)
     return model, setup, evaluation_inputs(cell.digests, setup, model, device, ProcessGroup.current())
 
 

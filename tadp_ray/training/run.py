@@ -82,9 +82,9 @@ def run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache | Non
     torch.manual_seed(cell.seed)
     if compute.compile:
         prepare_compilation()
-    if device.type == "cuda" and compute.gpus < 1:
+    if device.type == "cuda":
         # Else the memory of the cells that share this GPU would decide whether this one suffices.
-        torch.cuda.set_per_process_memory_fraction(compute.gpus, device)
+        torch.cuda.set_per_process_memory_fraction(min(compute.gpus, 1.0))
     try:
         with deterministic_algorithms(compute.deterministic):
             return _run(cell, device, reporter, cache or Cache(Datasets(compute.folder)), world)
@@ -109,7 +109,7 @@ def _run(cell: Cell, device: torch.device, reporter: Reporter, cache: Cache, wor
     check_setup(setup)
     model = build_model(setup, device)
     encoding = time.monotonic()
-    setup.warm_contexts(cell.digests, device, world)
+    setup.warm_contexts(cell.digests, device)
     text_seconds = time.monotonic() - encoding
     latents = evaluation_inputs(cell.digests, setup, model, device, world)
     views = training_latents(cell.digests, setup, model, device, world)

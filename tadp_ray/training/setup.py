@@ -32,7 +32,6 @@ from tadp_ray.registry import check_interface
 from tadp_ray.tasks.base import Size, Task
 from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.training.context_cache import ContextCache
-from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.provenance import code_of, provenance
 from tadp_ray.wording import first_few
 
@@ -204,21 +203,16 @@ class TrainSetup:
             return ContextCache(no_contexts)
         return self.cache.contexts(self.origin, self.encoding, self.classes)
 
-    def warm_contexts(self, digests: Mapping[str, str], device: torch.device, world: ProcessGroup) -> None:
-        """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on.
-
-        The processes that train the cell share the prompts out.
-        """
+    def warm_contexts(self, digests: Mapping[str, str], device: torch.device) -> None:
+        """Encode every prompt that no cell has encoded before, and read all contexts from disk from now on."""
         if not self.recipe.model.context.reads_text:
             return
-        self._warm(digests, device, world, self.train_prompts, self.val_prompts)
+        self._warm(digests, device, self.train_prompts, self.val_prompts)
         for name, other in self.other_captions.items():
             embeddings = digests.get(f"embeddings/{name}")
-            other._warm({**digests, "embeddings": embeddings}, device, world, other.val_prompts)
+            other._warm({**digests, "embeddings": embeddings}, device, other.val_prompts)
 
-    def _warm(
-        self, digests: Mapping[str, str | None], device: torch.device, world: ProcessGroup, *prompts: Prompts
-    ) -> None:
+    def _warm(self, digests: Mapping[str, str | None], device: torch.device, *prompts: Prompts) -> None:
         """Encode prompts that no cell has encoded before."""
         key = sha256_of(
             [
@@ -235,7 +229,7 @@ class TrainSetup:
             ]
         )
         folder = self.recipe.compute.folder / CONTEXTS / key[:16]
-        self.contexts.warm(folder, key, (prompt for made in prompts for prompt in made.by_id.values()), world)
+        self.contexts.warm(folder, key, (prompt for made in prompts for prompt in made.by_id.values()))
 
     @cached_property
     def tokens(self) -> int:

@@ -1,14 +1,17 @@
 """Prompts become contexts as Stable Diffusion makes them."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
+from tadp_ray.conditioning import text_encoder
 from tadp_ray.conditioning.text_encoder import (
     BATCH,
+    WholeTexts,
     class_embedding,
     count_tokens,
     encode_prompts,
@@ -65,15 +68,27 @@ def test_each_distinct_prompt_is_encoded_once_and_alike(tiny_diffusion: Diffusio
         second = cache(["cow", "cat"])
     finally:
         hook.remove()
-    assert len(calls) == 2
+    assert len(calls) == 3
     assert torch.equal(first[0], first[2]) and torch.equal(first[1], second[0])
     assert not torch.equal(first[0], first[1])
     # What else is new in a batch must not change a context's last bits: cells would depend on the order of their images.
     alone = contexts(tiny_diffusion)(["cat"])
     assert torch.equal(alone[0], second[1])
-    texts = ["a" * length for length in range(BATCH + 3)]
-    several, reversed_ones = (contexts(tiny_diffusion)(each) for each in (texts, texts[::-1]))
-    assert len(several) == BATCH + 3 and torch.equal(several, reversed_ones.flip(0))
+
+
+def test_a_gpu_encodes_texts_in_full_batches(tiny_diffusion: Diffusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts, sizes = ["a" * length for length in range(BATCH + 3)], []
+    alone, encode = contexts(tiny_diffusion)(texts), text_encoder.encode_prompts
+
+    def noted(tokenizer: object, network: object, prompts: list[str]) -> torch.Tensor:
+        sizes.append(len(prompts))
+        return encode(tiny_diffusion.tokenizer, tiny_diffusion.text_encoder, prompts)
+
+    monkeypatch.setattr(text_encoder, "encode_prompts", noted)
+    on_gpu = SimpleNamespace(device=torch.device("cuda"))
+    several = WholeTexts(tiny_diffusion.tokenizer, on_gpu, CaptionConfig(source="null"), CLASSES).many(texts)
+    assert sizes == [BATCH, BATCH] and len(several) == BATCH + 3
+    torch.testing.assert_close(torch.stack(several).detach(), alone)
 
 
 def test_names_are_encoded_each_by_itself(tiny_diffusion: Diffusion) -> None:

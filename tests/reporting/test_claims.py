@@ -1,5 +1,6 @@
 """Claims stand in the files of experiments and analyses, and are judged by their smallest step, their aim and the spread."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.load import load_analysis
 from tadp_ray.config.table import Side, TableSpec
-from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measures
+from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measure, judge_measures
 from tadp_ray.reporting.report import ReportSection, claim_sections
 from tadp_ray.reporting.table import Table, TableEntry
 
@@ -203,6 +204,31 @@ def test_an_order_is_held_against_the_published_one() -> None:
     assert judged_of(claim, table(values)).verdict == "not decided: not measured"
 
 
+def test_entries_of_the_same_trainings_count_once() -> None:
+    """As VPD A32 and VPD(R) in Table S1."""
+    made = table(
+        {"a": seeds(1.0, 2.0, 3.0), "b": seeds(1.0, 2.0, 3.0), "c": seeds(4.0, 5.0, 6.0)}, "miou", (1.0, 1.1, 3.0)
+    )
+    runs = (("x", "y", "z"), ("x", "y", "z"), ("u", "v", "w"))
+    entries = tuple(replace(entry, run_ids=own) for entry, own in zip(made.entries[0], runs, strict=True))
+    twins = replace(made, entries=(entries,))
+    ranking = Ranking(kind="ranking", text="ordered so", min=0.7)
+    assert (
+        judged_of(ranking, made).value is not None and judged_of(ranking, twins).verdict == "not decided: not measured"
+    )
+    best = Difference(kind="difference", text="c", better={"look": "a"}, than={"look": ["b", "c"]})
+    assert judged_of(best, made).value == -3 == judged_of(best, twins).value
+    same = Difference(kind="difference", text="c", better={"look": "a"}, than={"look": "b"})
+    assert judged_of(same, made).holds is False and judged_of(same, twins).unmeasured
+
+
+def test_numbers_of_several_metrics_are_neither_subtracted_nor_ordered() -> None:
+    made = table({"a": seeds(1.0, 2.0, 3.0), "b": seeds(0.6, 0.7, 0.8)}, "rmse", (1.0, 2.0))
+    mixed = replace(made, entries=((made.entries[0][0], replace(made.entries[0][1], metric="delta1")),))
+    assert judged_of(difference(better="b", than="a"), mixed).unmeasured
+    assert "several metrics" in judged_of(Ranking(kind="ranking", text="ordered so", min=0.7), mixed).verdict
+
+
 @pytest.mark.parametrize(
     ("bound", "aim", "holds"),
     [
@@ -221,6 +247,11 @@ def test_a_measure_lies_on_its_side_of_a_bound(bound: dict, aim: str, holds: boo
     measured = {"part": Measured(2.0, 40, "images", 0.5), "whole": Measured(8.0, 40)}
     (found,) = judge_measures([Measure(kind="measure", text="c", measure="part", **bound)], measured)
     assert (found.aim, found.holds, found.shown) == (aim, holds, "2 (40 images)")
+
+
+def test_a_measure_that_is_no_number_is_not_decided() -> None:
+    claim = Measure(kind="measure", text="c", measure="m", min=1)
+    assert judge_measure(claim, {"m": Measured(math.nan, 5)}).verdict == "not decided: it is no number"
 
 
 def test_measures_of_few_seeds_or_images_are_shown_and_not_decided() -> None:

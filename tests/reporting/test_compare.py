@@ -1,6 +1,7 @@
 """Rows are compared by the same images on both sides, and a mark stands only where chance in them leaves no doubt."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from tadp_ray.reporting.compare import compare, differences_to, find_row
 from tadp_ray.reporting.regression import correlation_notes, fit_line, fit_rows, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import TableEntry, build_table
+from tadp_ray.tasks.depth.per_image import DepthImages
+from tadp_ray.tasks.detection.per_image import DetectionImages
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
@@ -91,12 +94,31 @@ def test_values_of_the_same_seed_are_subtracted():
     assert found.text == "+3.00 ± 2.83" and reasons == ["cells without per-image results"]
 
 
+def test_images_that_a_metric_does_not_depend_on_do_not_count() -> None:
+    """Of four images three are without depth, or without a boat."""
+    depth = DepthImages("depth", (), tuple({"id": str(k), "rmse": 8.0 + k if not k else None} for k in range(4)))
+    assert depth.counted("rmse").sum() == 1
+    boats = [
+        {"id": str(k), "pixels": 9, "classes": [k == 0], "intersection": [3], "union": [4], "truth": [4]}
+        for k in range(4)
+    ]
+    areas = SegmentationImages("segmentation", ("sky", "boat"), tuple(boats))
+    assert (areas.counted("iou/boat").sum(), areas.counted("miou").sum()) == (1, 4)
+    seen = ({"id": "a", "labels": [1], "objects": []}, {"id": "b", "labels": [], "objects": []})
+    assert DetectionImages("detection", ("cat",), seen).counted("ap50").tolist() == [True, False]
+    one = TableEntry("r", "c", "rmse", (8.0,), 1, None, ("a",), seeds=(0,))
+    found, reasons = differences_to({"a": depth, "b": depth})(one, replace(one, run_ids=("b",)))
+    assert found.interval is None and reasons == ["an interval over images needs 3 that the metric depends on"]
+
+
 def test_too_few_images_give_no_interval(filled):
     """Every sample of one image is that image, so that its interval would have no width."""
     table, images = filled
     few = {run: SegmentationImages("segmentation", ("sky",), own.images[:2]) for run, own in images.items()}
     compared = compare(table, "0.5", few)
-    assert compared.entries[1][0].difference.interval is None and compared.notes[-1].endswith("needs 3 of them")
+    assert compared.entries[1][0].difference.interval is None and compared.notes[-1].endswith(
+        "needs 3 that the metric depends on"
+    )
     points = points_of("recall", images_of(np.array([3, 7, 2])))
     assert fit_line([points], 3) is not None
     assert fit_line([points_of("recall", images_of(np.array([3, 7])))] * 3, 2) is None

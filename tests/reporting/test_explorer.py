@@ -1,5 +1,6 @@
 """What a reader explores: intervals over seeds, importance of axes, heights on parallel axes."""
 
+import itertools
 import json
 import math
 import re
@@ -25,10 +26,13 @@ from tadp_ray.reporting.seeds import gap_of, paired_gap
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry, build_table
 
+RUNS = itertools.count()
+
 
 def entry(*values: float, seeds: tuple[int, ...] = (0, 1, 2)) -> TableEntry:
-    """An entry of some seeds."""
-    return TableEntry("r", "c", "miou", values, len(values), None, ("r",) * len(values), seeds=seeds)
+    """An entry of some seeds, each with a run of its own."""
+    runs = tuple(f"run {next(RUNS)}" for _ in values)
+    return TableEntry("r", "c", "miou", values, len(values), None, runs, seeds=seeds)
 
 
 def test_three_seeds_tell_apart_what_lies_beyond_students_interval() -> None:
@@ -96,7 +100,7 @@ def test_prompts_and_pictures_are_of_the_main_evaluation_alone(spec, monkeypatch
     evaluation = SimpleNamespace(multi_scale=(), captions={"oracle": None})
     recipe = SimpleNamespace(task="segmentation", data=SimpleNamespace(extra_styles=("night",)), evaluation=evaluation)
     cell, row = SimpleNamespace(group="g", recipe=recipe), SimpleNamespace(run_id="r")
-    entries = (tuple(replace(entry(1.0, seeds=(0,)), metric=metric) for metric in metrics), (), ())
+    entries = (tuple(replace(entry(1.0, seeds=(0,)), metric=metric, run_ids=("r",)) for metric in metrics), (), ())
     monkeypatch.setattr(explorer, "copy_picture", lambda *_: Path("picture"))
     monkeypatch.setattr(explorer, "prompts_of", lambda *_: (("id", "a car"),))
     opened = list(explorer.open_entries(None, Table(spec, entries, ()), [cell], {"f": row}, "t", Path()))

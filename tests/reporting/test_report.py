@@ -251,3 +251,5 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
     torn = table("miou", ((1.0, 3.0), (4.0,)), ((), ()), ((), ()))
     assert list(sentences(torn)) == ["mIoU (%): 2.00 ± 1.41 at precision 0.5, recall 0.5, the only complete entry."]
     assert list(sentences(table("miou", ((), ()), ((), ()), ((), ())))) == ["mIoU (%): no entry is complete yet."]
+    column = table("miou", ((1.0, 3.0), ()), ((4.0, 5.0), ()), ((6.0, 7.0), ()))
+    assert not any("mean of each" in line for line in sentences(column))

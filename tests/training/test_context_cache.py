@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tadp_ray.training import context_cache
 from tadp_ray.training.context_cache import ContextCache, key_of
-from tadp_ray.training.distributed import ProcessGroup
+from tadp_ray.training.precision import allow_tf32
 
 
 class Encoder:
@@ -128,20 +128,28 @@ def test_two_processes_share_the_work(tmp_path: Path, monkeypatch: pytest.Monkey
     assert sorted(first + second) == prompts and first and second
 
 
-def test_the_processes_of_a_cell_encode_a_part_each_and_read_what_they_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Reading is of whole files, so those of other cells' prompts are left closed."""
-    ContextCache(Encoder()).warm(tmp_path, "key", ["x", "y"])
+def test_only_files_with_needed_contexts_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading is of whole files, and other cells may have left many."""
+    for prompts in (["x", "y"], ["a", "b"]):
+        ContextCache(Encoder()).warm(tmp_path, "key", prompts)
     opened, opening = [], context_cache.open_labelled
     monkeypatch.setattr(context_cache, "open_labelled", lambda path, label: opened.append(path) or opening(path, label))
-    monkeypatch.setattr(ProcessGroup, "together", lambda world, check: check())
-    first, second = Encoder(), Encoder()
-    one, two = ContextCache(first), ContextCache(second)
-    one.warm(tmp_path, "key", list("abcde"), ProcessGroup(0, 2))
-    two.warm(tmp_path, "key", list("abcde"), ProcessGroup(1, 2))
-    assert first.asked == ["a", "c", "e"] and second.asked == ["b", "d"]
-    assert len([*tmp_path.glob("*.safetensors")]) == 3 and len({*opened}) == 2
-    assert torch.equal(two(list("abcde")), ContextCache(Encoder())(list("abcde"))) and second.asked == ["b", "d"]
-    two.warm(tmp_path, "key", ["y", "a"])
-    assert len({*opened}) == 3 and second.asked == ["b", "d"]
+    encoder = Encoder()
+    cache = ContextCache(encoder)
+    cache.warm(tmp_path, "key", list("abc"))
+    assert encoder.asked == ["c"] and len({*opened}) == 2
+    assert torch.equal(cache(list("abc")), ContextCache(Encoder())(list("abc"))) and encoder.asked == ["c"]
+    cache.warm(tmp_path, "key", ["y", "a"])
+    assert encoder.asked == ["c"] and len({*opened}) == 3
+
+
+def test_known_contexts_leave_the_precision_of_a_running_evaluation(tmp_path: Path) -> None:
+    """They are asked for in a thread, while the model computes another batch in TF32."""
+    cache = ContextCache(Encoder())
+    cache.warm(tmp_path, "key", ["ox"])
+    allow_tf32(True)
+    try:
+        cache(["ox"])
+        assert torch.backends.cuda.matmul.allow_tf32
+    finally:
+        allow_tf32(False)

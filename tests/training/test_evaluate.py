@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from tadp_ray.config.schema import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
-from tadp_ray.tasks.base import bilinear
+from tadp_ray.tasks.base import bilinear, resize_map
 from tadp_ray.tasks.build import task_of
 from tadp_ray.training.evaluate import combined, truth
 from tadp_ray.training.windows import assemble, cut, key_of, passes, view_boxes
@@ -88,6 +88,10 @@ def test_labels_of_a_smaller_view_are_those_of_opencv() -> None:
         scored_size=lambda index: (2, 3),
     )
     assert truth(setup, 0)[0].tolist() == cv2.resize(mask, (3, 2), interpolation=cv2.INTER_NEAREST).tolist()
+    for size in (372, 442, 500):
+        numbers = np.arange(size * 7, dtype=np.int32).reshape(size, 7)
+        stretched = cv2.resize(numbers.astype(np.float32), (16, 512), interpolation=cv2.INTER_NEAREST)
+        assert resize_map(torch.from_numpy(numbers), (size, 7), (512, 16)).tolist() == stretched.tolist()
 
 
 def test_boxes_are_scored_at_the_size_of_the_image() -> None:

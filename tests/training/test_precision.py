@@ -48,7 +48,7 @@ def test_a_precision_is_that_of_products_and_convolutions(precision: str, on_gpu
 def test_texts_are_encoded_in_float32_whatever_was_computed_before() -> None:
     """Cells of every precision share them."""
     seen = []
-    cache = ContextCache(lambda prompt: seen.append(tf32()) or torch.zeros(2, 3))
+    cache = ContextCache(lambda prompts: seen.append(tf32()) or [torch.zeros(2, 3)])
     allow_tf32(True)
     assert cache(["a cat"]).shape == (1, 2, 3)
     assert seen == [(False, False)]

@@ -440,6 +440,20 @@ def test_a_compiled_training_without_python_s_headers_ends_at_once(
         train_cell(tiny_cell(compute={"compile": True}), torch.device("cuda"))
 
 
+@pytest.mark.parametrize(("gpus", "share"), [(0.5, 0.5), (1, 1.0)])
+def test_cells_that_share_a_gpu_leave_each_other_its_memory(
+    tiny_cell, monkeypatch: pytest.MonkeyPatch, gpus: float, share: float
+) -> None:
+    shares = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda.memory, "_lazy_init", lambda: None)
+    monkeypatch.setattr(torch._C, "_cuda_setMemoryFraction", lambda part, device: shares.append(part), raising=False)
+    monkeypatch.setattr("tadp_ray.training.run._run", lambda *_: {"miou": 1.0})
+    assert train_cell(tiny_cell(compute={"gpus": gpus}), torch.device("cuda")) == {"miou": 1.0}
+    assert shares == [share]
+
+
 def test_a_gpu_that_is_too_small_is_no_bug(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
     def exhaust(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")

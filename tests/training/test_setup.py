@@ -42,7 +42,6 @@ from tadp_ray.registry import (
 )
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
 from tadp_ray.training.context_cache import ContextCache
-from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -421,9 +420,7 @@ def test_contexts_are_shared_by_what_decides_them_alone(
 
     def warmed(digests: dict[str, str], **changes: dict[str, Any]) -> int:
         cell = tiny_cell(**changes)
-        TrainSetup(cell.recipe, cell.seed).warm_contexts(
-            {**cell.digests, **digests}, torch.device("cpu"), ProcessGroup()
-        )
+        TrainSetup(cell.recipe, cell.seed).warm_contexts({**cell.digests, **digests}, torch.device("cpu"))
         return len({*folders})
 
     assert warmed({}) == warmed({"val": "another", "train": "another"}) == 1

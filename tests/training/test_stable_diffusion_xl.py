@@ -13,7 +13,6 @@ from tadp_ray.tasks.per_image import read_per_image
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.check import check_head
 from tadp_ray.training.context_cache import ContextCache
-from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.predict import load_cell, predict_cell
 from tadp_ray.training.setup import TrainSetup
 
@@ -47,7 +46,7 @@ def test_contexts_with_their_pooled_vector_are_kept_in_files(tiny_cell, tiny_xl_
     setup, again = TrainSetup(cell.recipe, 0), TrainSetup(cell.recipe, 0)
     (prompt,) = {*setup.train_prompts.by_id.values()}
     fresh = setup.contexts([prompt])
-    again.warm_contexts(cell.digests, CPU, ProcessGroup())
+    again.warm_contexts(cell.digests, CPU)
     assert isinstance(again.contexts, ContextCache) and torch.equal(again.contexts([prompt]), fresh)
     # a start mark, the letters of all names, and the pooled vector
     assert (

@@ -101,13 +101,16 @@ def compared(
     near = torch.tensor([[other in alike.get(name, ()) for other in classes] for name in classes])
     far = torch.tensor([[other in alike and other != name for other in classes] for name in classes]) & ~near
     metrics = {}
+    # Groups may differ in size, so rises of each are per pixel and name.
     for kind, which in (("look-alikes", near), ("others", far)):
         before, after = (100 * float((sums * which)[rows].sum()) / pixels for sums, _, _ in (present, every))
         metrics |= {
             f"{kind}: percent with present names": before,
             f"{kind}: percent with all names": after,
             f"{kind}: rise in points": after - before,
-            f"{kind}: rise of each in points": (after - before) / float(which[rows].sum(1).double().mean()),
+            f"{kind}: rise of each in points": (after - before)
+            * pixels
+            / float((which[rows].sum(1) * present[1][rows]).sum()),
         }
     before, after = present[2], every[2]
     return metrics | {
@@ -132,7 +135,7 @@ def measures(seeds: Sequence[Mapping[str, float]]) -> dict[str, Measured]:
 def strongest(classes: Sequence[str], rise: np.ndarray) -> list[tuple[str, str, float]]:
     """Return the confusions that increase most with all names: true class, class, points."""
     off = np.where(np.eye(len(classes), dtype=bool) | ~np.isfinite(rise), -np.inf, rise)
-    order = np.argsort(off, axis=None)[::-1][:STRONGEST]
+    order = [place for place in np.argsort(off, axis=None)[::-1][:STRONGEST] if np.isfinite(off.flat[place])]
     return [
         (classes[i], classes[j], float(rise[i, j])) for i, j in zip(*np.unravel_index(order, off.shape), strict=True)
     ]

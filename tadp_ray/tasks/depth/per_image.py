@@ -14,6 +14,10 @@ class DepthImages(PerImage):
         """Negative RMSE (N,) of each image in metres; NaN without true depth."""
         return -self.column("rmse")
 
+    def counted(self, metric: str) -> np.ndarray:
+        """Return which images (N,) have true depth."""
+        return np.isfinite(self.column("rmse"))
+
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return one of the nine metrics (R,) of R data sets, see `PerImage.scores`."""
         if metric not in [each.name for each in TASKS[self.task].metrics]:

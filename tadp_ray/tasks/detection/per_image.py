@@ -20,6 +20,10 @@ class DetectionImages(PerImage):
         """Hits / (hits + false + missed) (N,) of each image in percent; NaN without objects and detections."""
         return np.array([hit_rate(image["scores"], image["right"], image["objects"]) for image in self.images])
 
+    def counted(self, metric: str) -> np.ndarray:
+        """Return which images (N,) have objects or detections."""
+        return np.array([bool(image["objects"] or image["labels"]) for image in self.images])
+
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return ap50 (R,) of R data sets, see `PerImage.scores`."""
         if metric != "ap50":

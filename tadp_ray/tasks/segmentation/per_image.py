@@ -16,6 +16,13 @@ class SegmentationImages(AreaImages):
         total = np.where(present, self.iou, 0).sum(1)
         return np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
 
+    def counted(self, metric: str) -> np.ndarray:
+        """Return which images (N,) have labels, or for iou/<class> show or are said to show the class."""
+        name = metric.removeprefix("iou/")
+        if metric == name or name not in self.classes:
+            return self.areas("truth").sum(1) > 0
+        return self.areas("union")[:, self.classes.index(name)] > 0
+
     def scores(self, metric: str, weights: np.ndarray) -> np.ndarray:
         """Return miou, accuracy or iou/<class> (R,) of R data sets, see `PerImage.scores`."""
         name = metric.removeprefix("iou/")

@@ -12,7 +12,7 @@ from tadp_ray.config.analysis import OffTarget
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis import off_target
-from tadp_ray.paper.analysis.off_target import compared, confusion, shares_of
+from tadp_ray.paper.analysis.off_target import compared, confusion, shares_of, strongest
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
 
 SCORES = {
@@ -46,6 +46,23 @@ def test_a_row_is_the_mean_over_the_pixels_of_its_class(monkeypatch: pytest.Monk
     np.testing.assert_allclose(shares_of(sums), wanted, rtol=1e-6)
     # Of sky and cat two of three pixels each are right, the third is taken for dog: 2 / 3, 2 / 3, and 0 of dog.
     assert miou == pytest.approx(100 * (2 / 3 + 2 / 3 + 0) / 3)
+
+
+def test_a_rise_of_each_name_does_not_depend_on_the_sizes_of_groups() -> None:
+    """Pixels show a alone, which has one look-alike; b, c and d, of which no pixel is, have two."""
+    classes = ("a", "A", "b", "c", "d")
+    alike = {"a": ["A"], "A": ["a"], "b": ["c", "d"], "c": ["b", "d"], "d": ["b", "c"]}
+    pixels = torch.tensor([4.0, 0, 0, 0, 0], dtype=torch.float64)
+    before, after = torch.zeros(5, 5, dtype=torch.float64), torch.zeros(5, 5, dtype=torch.float64)
+    after[0] = torch.tensor([0, 0.04, 0.08, 0.08, 0.08])
+    found = compared(classes, alike, (before, pixels, 50.0), (after, pixels, 40.0))
+    assert found["look-alikes: rise of each in points"] == pytest.approx(1.0)
+    assert found["others: rise of each in points"] == pytest.approx(2.0)
+
+
+def test_confusions_with_classes_that_no_image_shows_do_not_rise() -> None:
+    rise = np.array([[0.0, 3.0, -1.0], [2.0, 0.0, 1.0], [np.nan] * 3])
+    assert strongest(("x", "y", "z"), rise) == [("x", "y", 3.0), ("y", "x", 2.0), ("y", "z", 1.0), ("x", "z", -1.0)]
 
 
 def test_both_prompts_differ_in_their_names_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
