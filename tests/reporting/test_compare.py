@@ -99,7 +99,7 @@ def test_images_that_a_metric_does_not_depend_on_do_not_count() -> None:
     depth = DepthImages("depth", (), tuple({"id": str(k), "rmse": 8.0 + k if not k else None} for k in range(4)))
     assert depth.counted("rmse").sum() == 1
     boats = [
-        {"id": str(k), "pixels": 9, "classes": [k == 0], "intersection": [3], "union": [4], "truth": [4]}
+        {"id": str(k), "pixels": 9, "classes": [int(k == 0)], "intersection": [3], "union": [4], "truth": [4]}
         for k in range(4)
     ]
     areas = SegmentationImages("segmentation", ("sky", "boat"), tuple(boats))
