@@ -21,8 +21,8 @@ from tadp_ray.tasks.per_image import PerImage
 
 Images = Mapping[str, PerImage]
 """Per-image results by run id."""
-Resampled = tuple[tuple[str, ...], int, np.ndarray]
-"""Image ids, how many of them a metric depends on, and the metric of every resampled data set."""
+Resampled = tuple[tuple[str, ...], np.ndarray]
+"""Image ids, and a metric of every resampled data set."""
 
 
 def compare(table: Table, against: str, images: Images) -> Table:
@@ -55,7 +55,9 @@ def differences_to(images: Images) -> Callable[[TableEntry, TableEntry], tuple[D
         if run not in images:
             raise UserError("cells without per-image results")
         own = images[run]
-        return own.ids, int(own.counted(metric).sum()), own.scores(metric, resamples(len(own.ids)))
+        if own.counted(metric).sum() < MIN_COUNT:
+            raise UserError(f"an interval over images needs {MIN_COUNT} that the metric depends on")
+        return own.ids, own.scores(metric, resamples(len(own.ids)))
 
     return lambda entry, other: difference(entry, other, resampled)
 
@@ -72,13 +74,11 @@ def difference(
     result = Difference(statistics.fmean(gaps), spread, decimals=base_metric(entry.metric).decimals)
     try:
         runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
-        ids, counted, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)
+        ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)
     except UserError as error:
         return result, [str(error)]
     if len({*ids}) > 1:
         return result, ["cells scored on other images than the baseline's"]
-    if min(counted) < MIN_COUNT:
-        return result, [f"an interval over images needs {MIN_COUNT} that the metric depends on"]
     low, high = interval(np.mean([ours - base for ours, base in zip(scores[::2], scores[1::2], strict=True)], 0))
     return replace(result, interval=(float(low), float(high))), []
 

@@ -24,4 +24,5 @@ class DepthImages(PerImage):
             return super().scores(metric, weights)
         values = self.column(metric)
         scored = np.isfinite(values)
-        return weights[:, scored] @ values[scored] / weights[:, scored].sum(1)
+        count = weights[:, scored].sum(1)
+        return np.divide(weights[:, scored] @ values[scored], count, out=np.full(len(count), np.nan), where=count > 0)
