@@ -105,6 +105,10 @@ def lock_store(out: Path) -> BaseFileLock:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         return acquire_lock(partial_file(out))
+    except (FileExistsError, NotADirectoryError):
+        raise UserError(
+            f"--out {out}: {out.parent} is not a folder but a file; move it, or name another folder"
+        ) from None
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written there ({error.strerror}); name another file") from None
 

@@ -66,7 +66,8 @@ def check_varied(text: str, sweep: Sweep, file: Path | str) -> None:
             named = [name for name, own in values.items() if f"{key}.".startswith(tuple(f"{each}." for each in own))]
             if named:
                 where = f"the axis {axis} sets this key in {', '.join(named)}"
-                raise ConfigError([f"--set {text}: {file}: {where}; write the value into a copy of that file"])
+                mend = "write the value into a copy of that file, or link the folder or file to that path"
+                raise ConfigError([f"--set {text}: {file}: {where}; {mend}"])
         elif f"{key}.".startswith(f"{axis}."):
             raise ConfigError([f"--set {text}: {file} varies this key; select its values with --only"])
 

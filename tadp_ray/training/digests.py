@@ -113,7 +113,10 @@ def class_embeddings(recipe: Recipe) -> dict[str, Path]:
 def embeddings_digest(file: Path) -> str:
     """Return the content hash of a file of class embeddings (UserError if there is none)."""
     if not file.is_file():
-        raise UserError(f"caption.embeddings={str(file)!r}: there is no such file")
+        raise UserError(
+            f"caption.embeddings={str(file)!r}: there is no such file; bring the published one, or make it with tadp-ray "
+            "caption class-embeddings"
+        )
     return file_digest(file)
 
 

@@ -40,8 +40,8 @@ def check_gpu(device: torch.device, gpus: float) -> None:
     """
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
-            f"compute.gpus: {gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this machine's GPU, "
-            "or set compute.gpus: 0"
+            f"compute.gpus: {gpus:g}, but torch {torch.__version__} sees no GPU here; install a torch for this machine's GPU and "
+            f"driver (this one is for CUDA {torch.version.cuda}; nvidia-smi shows the driver's), or set compute.gpus: 0"
         )
 
 

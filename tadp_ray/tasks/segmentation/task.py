@@ -23,7 +23,7 @@ def segmentation(recipe: Recipe) -> Task:
     head, things = recipe.model.head, thing_names(recipe.data)
     # The published Pascal head upsamples its logits by 8 with align_corners, mmseg's head without.
     upsample = partial(bilinear, align_corners=head.kind == "smp_fpn")
-    pixel_loss = focal_loss if head.loss == "focal" else cross_entropy_loss
+    pixel_loss = focal_loss if getattr(head, "loss", "cross_entropy") == "focal" else cross_entropy_loss
 
     def loss(logits: Tensor, mask: Tensor) -> Tensor:
         return pixel_loss(upsample(logits, mask.shape[-2:]), mask)
