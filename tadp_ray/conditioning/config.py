@@ -14,7 +14,7 @@ MAX_VECTORS = 1024
 VECTORS = {"projection": 4, "cide": 1, "captioner": 77}
 """Published number of context vectors of each map from an image's embedding: IP-Adapter's, ECoDepth's, ODISE's."""
 
-register_encoding("text", "the prompt as one text through CLIP", f"{ENCODER}:WholeTexts")
+register_encoding("text", "the prompt as one text through CLIP", f"{ENCODER}:whole_texts")
 register_encoding(
     "names", "each name separately through CLIP", f"{ENCODER}:name_by_name", of_names=True, sources=("class_names",)
 )

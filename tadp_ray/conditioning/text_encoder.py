@@ -1,7 +1,7 @@
 """Encodes prompts as contexts with the frozen CLIP text encoder: as a text, name by name, or as one vector per name."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -141,7 +141,7 @@ def write_class_embeddings(path: Path, names: Sequence[str], vectors: Sequence[T
         save_file({"embeddings": torch.stack(list(vectors))}, draft, {"classes": json.dumps(list(names))})
 
 
-Encoder = Callable[[Sequence[Prompt]], list[Tensor]]
+Encoder = Callable[[Sequence[Prompt]], Iterable[Tensor]]
 """Encodes each prompt as a context (L, D)."""
 
 
@@ -162,38 +162,31 @@ def make_text_encoder(
             )
         return context
 
-    def encoded(prompts: Sequence[Prompt]) -> list[Tensor]:
-        whole = isinstance(encode, WholeTexts)
-        contexts = encode.many(cast("Sequence[str]", prompts)) if whole else map(encode, prompts)
-        return list(map(checked, prompts, contexts))
+    # A CPU encodes one text at a time: there, the last digits would depend on its place in the batch.
+    batched = caption.encoding == "text" and text_encoder.device.type == "cuda"
+
+    def encoded(prompts: Sequence[Prompt]) -> Iterator[Tensor]:
+        texts = cast("Sequence[str]", prompts)
+        contexts = in_batches(tokenizer, text_encoder, texts) if batched else map(encode, prompts)
+        return map(checked, prompts, contexts)
 
     return encoded
 
 
-class WholeTexts:
-    """The encoding `text`: a prompt as one text."""
+def in_batches(
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", texts: Sequence[str]
+) -> Iterator[Float[Tensor, "tokens width"]]:
+    """Yield the contexts of texts, encoded in full batches, so that a context does not depend on their number."""
+    for first in range(0, len(texts), BATCH):
+        chunk = texts[first : first + BATCH]
+        yield from encode_prompts(tokenizer, text_encoder, [*chunk, *[""] * (BATCH - len(chunk))])[: len(chunk)]
 
-    def __init__(
-        self, tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", _: CaptionConfig, __: Sequence[str]
-    ) -> None:
-        self._tokenizer, self._text_encoder = tokenizer, text_encoder
 
-    def __call__(self, text: str) -> Float[Tensor, "tokens width"]:
-        """Return the context of a text."""
-        return self.many([text])[0]
-
-    def many(self, texts: Sequence[str]) -> list[Float[Tensor, "tokens width"]]:
-        """Return the contexts of texts. A GPU encodes them in full batches, so that their number does not matter.
-
-        A CPU encodes one at a time: there, the last digits would depend on a text's place in the batch.
-        """
-        size = BATCH if self._text_encoder.device.type == "cuda" else 1
-        contexts: list[Tensor] = []
-        for first in range(0, len(texts), size):
-            chunk = list(texts[first : first + size])
-            filled = [*chunk, *[""] * (size - len(chunk))]
-            contexts += encode_prompts(self._tokenizer, self._text_encoder, filled)[: len(chunk)]
-        return contexts
+def whole_texts(
+    tokenizer: "CLIPTokenizer", text_encoder: "CLIPTextModel", _: CaptionConfig, __: Sequence[str]
+) -> Callable[[str], Tensor]:
+    """Return the encoding `text`: the prompt as one text."""
+    return lambda text: encode_prompts(tokenizer, text_encoder, [text])[0]
 
 
 def name_by_name(

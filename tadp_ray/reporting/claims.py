@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from pydantic import JsonValue
 
@@ -107,7 +108,7 @@ def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
     if len({quantity(own.entry.metric) for own in selected}) > 1:
         several = "its places have several metrics, whose numbers have no common order; name one in the claim's `at`"
         return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=several)
-    entries = distinct(own.entry for own in selected)
+    entries = [own.entry for own in distinct(selected, attrgetter("entry"))]
     pairs = [(entry.mean, entry.published) for entry in entries if entry.published is not None]
     complete = all(own.entry.complete for own in selected)
     if len(pairs) < 3 or not complete or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
@@ -154,8 +155,7 @@ def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple
 
 
 def alike(worse: ClaimEntry, better: ClaimEntry, except_for: Container[str]) -> bool:
-    """Return whether two entries are of different trainings and one quantity, with the same values on the axes that both
-    tables have, except for some."""
+    """Return whether two entries can be compared: of different trainings, of one quantity, and alike but on some shared axes."""
     if same_trainings(worse.entry, better.entry) or quantity(worse.entry.metric) != quantity(better.entry.metric):
         return False
     shared = worse.coordinates.keys() & better.coordinates.keys()

@@ -4,6 +4,7 @@ import shlex
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
@@ -37,11 +38,9 @@ def finding(table: Table) -> str:
 
     The interval is that of Student's t over the differences of the seeds that both entries have. It needs `MIN_COUNT` seeds.
     """
-    ranking = table.ranked(table.spec.metrics[0])
+    ranking = distinct(table.ranked(table.spec.metrics[0]), itemgetter(1))
     if not ranking:
         return "No entry of the table is complete yet."
-    trained = distinct(entry for _, entry in ranking)
-    ranking = [one for one in ranking if any(one[1] is entry for entry in trained)]
     told = [f"{table.heading(place)} with {entry.text}" for place, entry in ranking[:2]]
     first = [entry for _, entry in ranking[:2]]
     if len(ranking) == 1:

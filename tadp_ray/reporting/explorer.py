@@ -29,7 +29,7 @@ from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
 from tadp_ray.reporting.search_charts import importance_chart, parallel_coordinates
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.reporting.shades import quantity
-from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label
+from tadp_ray.reporting.table import Place, Table, TableEntry, each_once, format_value, metric_label
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, Curve, history, per_image, stored_file
 from tadp_ray.tracking.store import Store
@@ -271,11 +271,9 @@ def runs_of(
 ) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
     """Return what varied, with the seed if it did, the finished runs, and the metric's title."""
     seeds = len({cell.seed for cell in cells}) > 1
-    # Cells at several places of a table are one training.
-    cells = list({cell.fingerprint: cell for cell in reversed(cells)}.values())[::-1]
     runs = [
         ((*(plain(cell.axes.get(key)) for key in keys), *((cell.seed,) if seeds else ())), row.metrics[metric])
-        for cell in cells
+        for cell in each_once(cells)
         if (row := done.get(cell.fingerprint)) and metric in row.metrics
     ]
     return [*map(last_part, keys), *(("seed",) if seeds else ())], runs, title

@@ -127,10 +127,11 @@ def gather(
     resolved = [files.load(path) for path in visible_files(experiments)]
     if not resolved:
         raise UserError(f"{experiments}: no experiments (*.yaml) in this folder; name the folder with --experiments")
-    asked = other_experiments(store, {one.file.stem for one in resolved})
+    entries, named = sweep_entries(store), {one.file.stem for one in resolved}
+    asked = other_experiments(store, entries, named)
     ours = [(one, scale) for scale in SCALES for one in resolved if scale in one.experiment.recipes]
     planned = {(scale, one.file.stem): planned_sweep(store, one, scale) for one, scale in [*ours, *asked]}
-    others = other_sweeps(store, {one.file.stem for one in resolved})
+    others = other_sweeps(store, entries, named)
     sweeps = [own[1] for own in planned.values() if not isinstance(own, UserError)]
     sweeps += [sweep for _, sweep in others]
     # One search for all tables reads every run once; a search for each would read the newest runs again and again.
@@ -207,9 +208,11 @@ def experiment_section(
     )
 
 
-def other_sweeps(store: Store, named: Collection[str]) -> list[tuple[SweepEntry, SweepRun]]:
+def other_sweeps(
+    store: Store, entries: Sequence[SweepEntry], named: Collection[str]
+) -> list[tuple[SweepEntry, SweepRun]]:
     """Return the newest sweep of each name without a file or a table, if its cells differ in what they try."""
-    newest = [entry for entry in first_of_each(sweep_entries(store)) if entry.name not in named]
+    newest = [entry for entry in first_of_each(entries) if entry.name not in named]
     found = []
     for entry in sorted(newest, key=lambda own: (SCALES.index(own.scale), own.name)):
         # A plan of other code may be unreadable.

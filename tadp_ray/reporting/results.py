@@ -85,10 +85,12 @@ def stored_sweep(store: Store, name: str, scale: Scale, files: Sequence[str]) ->
     return next((each for each in filled if each.scale == scale), filled[0])
 
 
-def other_experiments(store: Store, named: Collection[str]) -> list[tuple[ResolvedExperiment, Scale]]:
+def other_experiments(
+    store: Store, entries: Sequence[SweepEntry], named: Collection[str]
+) -> list[tuple[ResolvedExperiment, Scale]]:
     """Return the experiments of all other sweeps that fill a table, each by its newest sweep, and their scales."""
     found = []
-    for entry in first_of_each(newest_tables(sweep_entries(store))):
+    for entry in first_of_each(newest_tables(entries)):
         if entry.name in named:
             continue
         # A plan of other code may be unreadable.

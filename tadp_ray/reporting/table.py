@@ -6,6 +6,7 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import base_metric, best_first, lower_is_better, metric_title
@@ -18,6 +19,7 @@ from tadp_ray.tracking.query import CellRow, short
 from tadp_ray.training.provenance import THEN
 from tadp_ray.wording import first_few, pluralized
 
+T = TypeVar("T")
 TIED = "\N{DAGGER}"
 """Marks an entry that is not told apart from the best one."""
 Place = tuple[int, int]
@@ -307,16 +309,22 @@ def incomplete_notes(
             value = rows[cell.fingerprint].metrics[metric]
             if not math.isfinite(value):
                 notes.append(f"{cell.name} ended with {metric} = {value}; its entry shows no mean")
-    # Cells at several places of the table are one training.
-    trainings = {cell.fingerprint: cell for cell in reversed(cells)}
-    absent = trainings.keys() - rows.keys() - failed.keys()
-    missing = [cell.name for cell in cells if cell.fingerprint in absent and trainings[cell.fingerprint] is cell]
+    trainings = each_once(cells)
+    missing = [cell.name for cell in trainings if cell.fingerprint not in rows and cell.fingerprint not in failed]
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         notes.append(
             f"{len(missing)} of {pluralized(len(trainings), 'cells')} {verb} not finished: {first_few(missing, separator='; ')}"
         )
     return notes
+
+
+def each_once(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells without those of the same training as an earlier one, at another place of the table."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.fingerprint, cell)
+    return list(first.values())
 
 
 def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
@@ -347,19 +355,20 @@ def same_trainings(one: TableEntry, other: TableEntry) -> bool:
     return one.metric == other.metric and one.run_ids == other.run_ids != ()
 
 
-def distinct(entries: Iterable[TableEntry]) -> list[TableEntry]:
-    """Return the entries without those of the same trainings as an earlier one."""
-    kept: list[TableEntry] = []
-    for entry in entries:
-        if not any(same_trainings(entry, other) for other in kept):
-            kept.append(entry)
+def distinct(located: Iterable[T], entry_of: Callable[[T], TableEntry]) -> list[T]:
+    """Return what has an entry, without that whose entry is of the same trainings as an earlier one."""
+    kept: list[T] = []
+    for one in located:
+        if not any(same_trainings(entry_of(one), entry_of(other)) for other in kept):
+            kept.append(one)
     return kept
 
 
 def rank_correlation_notes(entries: Sequence[Sequence[TableEntry]]) -> list[str]:
     """Return notes on each metric's rank correlation with the published numbers, over at least three complete entries."""
     pairs: dict[str, list[tuple[float, float]]] = {}
-    for entry in distinct(entry for row in entries for entry in row if entry.complete):
+    complete = (entry for row in entries for entry in row if entry.complete)
+    for entry in distinct(complete, lambda own: own):
         if entry.published is not None:
             pairs.setdefault(entry.metric, []).append((entry.mean, entry.published))
     notes = []

@@ -10,6 +10,7 @@ import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +72,14 @@ class TensorFile(Mapping[str, Tensor]):
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            # safetensors reports every file that it cannot open as missing.
-            path.open("rb").close()
+        with readable(path):
             self._file = safe_open(path, framework="pt")
             self._names = tuple(self._file.keys())
             metadata = self._file.metadata() or {}
+            if not {"facts", "crc32"} <= metadata.keys():
+                raise Damaged(f"{path}: was not written by a training here")
             text = metadata["facts"]
             intact = metadata["crc32"] == str(checksum(self, text))
-        except SafetensorError as error:
-            raise Damaged(f"{path}: damaged ({error})") from None
-        except OSError as error:
-            raise unreadable(path, error) from None
-        except KeyError:
-            raise Damaged(f"{path}: was not written by a training here") from None
         if not intact:
             raise Damaged(f"{path}: damaged (it does not hold what was written)")
         self.facts: dict[str, Any] = json.loads(text)
@@ -121,10 +116,21 @@ def names_in(path: Path) -> list[str]:
     Raises:
         Damaged, UserError: as for `TensorFile`.
     """
+    with readable(path), safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Read a file of tensors in the `with` block.
+
+    Raises:
+        Damaged, UserError: as for `TensorFile`.
+    """
     try:
+        # safetensors reports every file that it cannot open as missing.
         path.open("rb").close()
-        with safe_open(path, framework="pt") as file:
-            return list(file.keys())
+        yield
     except SafetensorError as error:
         raise Damaged(f"{path}: damaged ({error})") from None
     except OSError as error:

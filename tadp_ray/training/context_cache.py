@@ -4,14 +4,14 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tadp_ray.captions.sources import Prompt
-from tadp_ray.conditioning.text_encoder import BATCH
+from tadp_ray.conditioning.text_encoder import Encoder
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
@@ -39,7 +39,7 @@ class ContextCache:
         encode: maps prompts to their contexts (L, D).
     """
 
-    def __init__(self, encode: Callable[[Sequence[Prompt]], Sequence[Tensor]]) -> None:
+    def __init__(self, encode: Encoder) -> None:
         self._encode = encode
         self._encoded: dict[Prompt, Tensor] = {}
         self._files: dict[str, TensorFile] = {}
@@ -121,5 +121,4 @@ class ContextCache:
     def _encode_all(self, prompts: Sequence[Prompt]) -> list[Tensor]:
         # In float32, since cells of every precision share contexts.
         allow_tf32(False)
-        chunks = (prompts[first : first + BATCH] for first in range(0, len(prompts), BATCH))
-        return [context.to("cpu", copy=True) for chunk in chunks for context in self._encode(chunk)]
+        return [context.to("cpu", copy=True) for context in self._encode(prompts)]

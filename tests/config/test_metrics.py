@@ -1,5 +1,6 @@
 """Tables name metrics that cells will have; anything else is refused while it is cheap."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
-from tadp_ray.config.metrics import known_metrics, lower_is_better, metrics_of, unknown_metric
+from tadp_ray.config.metrics import best_first, known_metrics, lower_is_better, metrics_of, unknown_metric
 from tadp_ray.config.schema import Recipe
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
@@ -97,3 +98,9 @@ def test_costs_and_losses_are_better_when_they_are_less() -> None:
         assert lower_is_better(metric), metric
     for metric in ("miou", "best_miou", "iou/road", "images_per_second", "matrix_peak_share", "caption/val_recall"):
         assert not lower_is_better(metric), metric
+
+
+def test_the_best_is_the_highest_overlap_and_the_lowest_error_and_never_no_number() -> None:
+    values = [1.0, math.nan, 2.0]
+    assert sorted(values, key=best_first("miou"))[:2] == [2.0, 1.0]
+    assert sorted(values, key=best_first("rmse"))[:2] == [1.0, 2.0]

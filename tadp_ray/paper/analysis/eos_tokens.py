@@ -132,7 +132,7 @@ def class_maps(
     all_places = [[place] for place in range(len(names))] if by_vector else name_places(tokenizer, names)
     places = {name: list(own) for name, own in zip(names, all_places, strict=True) if name in {t.name for t in things}}
     if prompt not in contexts:
-        contexts[prompt] = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)([prompt])[0]
+        (contexts[prompt],) = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)([prompt])
     layers = diffusion.attention_layers(image_latents(diffusion, [image]), contexts[prompt][None], timestep)
     used = sorted({place for of_name in places.values() for place in of_name})
     maps = average({name: values[:, :, used] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()

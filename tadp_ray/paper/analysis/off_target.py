@@ -101,16 +101,15 @@ def compared(
     near = torch.tensor([[other in alike.get(name, ()) for other in classes] for name in classes])
     far = torch.tensor([[other in alike and other != name for other in classes] for name in classes]) & ~near
     metrics = {}
-    # Groups may differ in size, so rises of each are per pixel and name.
     for kind, which in (("look-alikes", near), ("others", far)):
         before, after = (100 * float((sums * which)[rows].sum()) / pixels for sums, _, _ in (present, every))
+        # Groups may differ in size, so each pixel counts those of its own class.
+        others = float((which[rows].sum(1) * present[1][rows]).sum()) / pixels
         metrics |= {
             f"{kind}: percent with present names": before,
             f"{kind}: percent with all names": after,
             f"{kind}: rise in points": after - before,
-            f"{kind}: rise of each in points": (after - before)
-            * pixels
-            / float((which[rows].sum(1) * present[1][rows]).sum()),
+            f"{kind}: rise of each in points": (after - before) / others,
         }
     before, after = present[2], every[2]
     return metrics | {
