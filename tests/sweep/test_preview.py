@@ -64,7 +64,7 @@ def test_missing_class_embeddings_are_told_beside_missing_weights(nowhere: list[
     plan = make_plan(
         ROOT / "experiments/fast_schedule.yaml", "paper", overrides=nowhere, only=["method=VPD(LS)"], dry=True
     )
-    data, weights, embeddings = (text for text in plan.absent if "make it" not in text)
+    data, weights, embeddings = (text for text in plan.absent if "is missing; make it" not in text)
     assert "root=" in data and "model.weights=" in weights
     file = tmp_path / "captions/ade_class_embeddings.pth"
     assert embeddings.startswith(
