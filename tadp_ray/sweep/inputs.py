@@ -89,7 +89,7 @@ def cell_inputs(
 
     With `absent`, those of `digests_if_there`, which lists there what is missing; but for caption stores, which a plan has named.
     """
-    found: dict[Hashable, str] = {}
+    found = dict(absent or {})
     with said_as(import_words(recipe)):
         digests = (
             digests_of(recipe, datasets, known) if absent is None else digests_if_there(recipe, datasets, known, found)

@@ -104,13 +104,16 @@ def plan_experiment(
     recipes = [recipe_at(raw, origins, sweep.changes(axes), source.set_by(scale, axes)) for axes in grid(sweep)]
     cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
     check_results(source.file, experiment, recipe, recipes)
-    absent = absent_prerequisites(recipes, experiments, choices.dry, experiment.needs)
+    is_selected = lambda axes: all(axes[key] in values for key, values in wanted.items())
+    to_train = [at_axes for axes, at_axes in zip(grid(sweep), recipes, strict=True) if is_selected(axes)]
+    absent = absent_prerequisites(to_train, experiments, choices.dry, experiment.needs)
+    not_needed: dict[Hashable, str] = {}
     for axes, at_axes in zip(grid(sweep), recipes, strict=True):
         resolved = with_absolute_paths(at_axes)
-        contents = cell_inputs(resolved, datasets, hashed, absent)
+        contents = cell_inputs(resolved, datasets, hashed, absent if is_selected(axes) else not_needed)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
         cells += [one.with_seed(seed) for seed in seeds]
-    selected = [cell for cell in cells if all(cell.axes[key] in values for key, values in wanted.items())]
+    selected = [cell for cell in cells if is_selected(cell.axes)]
     settings = settings_text(recipe, choices.overrides)
     return ExperimentPlan(
         name,

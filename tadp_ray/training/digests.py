@@ -55,15 +55,15 @@ def digests_if_there(
     """
     found = dict[str, str]()
     for key, part in contents_of(recipe, datasets).items():
-        if key not in known:
+        if key not in known and key not in absent:
             try:
                 known[key] = part.digests()
             except (UserError, FileNotFoundError) as error:
-                if not (gone := [str(place) for place in part.places if not Path(place).exists()]):
+                if not part.gone:
                     raise
-                known[key] = {ABSENT + place: "" for place in gone}
                 absent[key] = str(error)
-        found |= known[key]
+        # `known` has digests alone, since a cell that is to be trained is planned with it, too.
+        found |= known.get(key) or {ABSENT + place: "" for place in part.gone}
     return found
 
 
@@ -78,6 +78,11 @@ class Contents:
 
     places: tuple[str | Path, ...]
     digests: Callable[[], dict[str, str]]
+
+    @property
+    def gone(self) -> list[str]:
+        """The places where nothing is."""
+        return [str(place) for place in self.places if not Path(place).exists()]
 
 
 def contents_of(recipe: Recipe, datasets: Datasets) -> dict[Hashable, Contents]:

@@ -25,6 +25,7 @@ from tadp_ray.tracking.journal_run import flatten
 from tadp_ray.tracking.query import CellRow
 from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.training.check import check_setup
+from tadp_ray.training.digests import all_hashed
 from tadp_ray.training.setup import TrainSetup
 from tests.fixtures.cells import make_plan
 
@@ -181,6 +182,25 @@ def test_an_experiment_names_the_command_that_makes_what_it_needs(experiment: Pa
     ]
     assert "is missing; make it: make mine" in make_plan(experiment, "pocket", overrides=[weights], dry=True).absent[0]
     assert make_plan(experiment, "pocket").cells, "what no cell reads is not needed"
+
+
+def test_cells_that_are_left_out_need_nothing(experiment: Path, tmp_path: Path) -> None:
+    """What a cell to be trained lacks is refused all the same, though one that is left out, before it, lacks it, too."""
+    weights = f"{tmp_path}/mine"
+    (tmp_path / "sweep.yaml").write_text(
+        "axes:\n  caption.precision: [0.5, 1.0]\n"
+        f"  caption.recall: {{whole: {{model.weights: {weights}}}, half: {{caption.recall: 0.5}}}}\n"
+    )
+    with pytest.raises(UserError, match=f"model.weights='{weights}': there is no such folder"):
+        make_plan(experiment, "pocket")
+    plan = make_plan(experiment, "pocket", only=["caption.recall=half"])
+    assert [all_hashed(cell) for cell in plan.cells] == [False, True] * 2
+    assert plan.selected == plan.cells[1::2] and not plan.absent
+    plan.check(plan.selected)
+    assert not make_plan(experiment, "pocket", only=["caption.recall=half"], dry=True).absent
+    nowhere = [f"data={{kind: ade20k, root: {tmp_path}/ade}}", "augment={crop: 64}"]
+    with pytest.raises(UserError, match=f"root='{tmp_path}/ade': there is no such folder"):
+        make_plan(experiment, "pocket", only=["caption.recall=half"], overrides=nowhere)
 
 
 @pytest.mark.slow
