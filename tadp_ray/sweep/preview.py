@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
+from tadp_ray.sweep.disk import DiskUse, disk_use
 from tadp_ray.sweep.inputs import scored_stores_of_ground_truth, stores_of_ground_truth
 from tadp_ray.sweep.kinds import CellKind, cost_lines, kind_lines, kinds_of, lower_memory, memory_line, planned_cost
 from tadp_ray.sweep.plan import Plan, oracle_line, scored_oracle_line
@@ -41,6 +42,7 @@ class Preview:
     where: str
     """The nodes of the cluster in words; empty: not named."""
     cards: tuple[CardHours, ...] = ()
+    disk: DiskUse | None = None
 
     @property
     def unknown(self) -> int:
@@ -76,6 +78,8 @@ class Preview:
             + (f", on {self.where}" if self.where else "")
         )
         yield from kind_lines(self.kinds)
+        if self.disk:
+            yield self.disk.line()
         yield estimate(self.todo, self.earlier, self.at_once)
         yield from hours_lines(self.cards, self.unknown)
 
@@ -134,6 +138,7 @@ class Preview:
             "seconds": finished_after(list(times.values()), self.at_once)
             if times and self.at_once and len(times) == len(self.todo)
             else None,
+            "disk": dataclasses.asdict(self.disk) if self.disk else None,
             "gpu_hours": [dataclasses.asdict(card) for card in self.cards],
             "memory_keys": lower_memory(self.kinds),
         }
@@ -166,7 +171,9 @@ def preview(
     """
     todo, kinds = plan.missing(done), kinds_of(plan, cache)
     hours = card_hours(todo, kinds, cards, price) if plan.recipe.compute.gpus else ()
-    return Preview(plan, done, tuple(todo), tuple(kinds), earlier, at_once, where, tuple(hours))
+    storage = None if plan.recipe.compute.storage_address else plan.storage
+    disk = disk_use(todo, kinds, at_once, storage)
+    return Preview(plan, done, tuple(todo), tuple(kinds), earlier, at_once, where, tuple(hours), disk)
 
 
 def absent_lines(absent: Sequence[str]) -> Iterator[str]:

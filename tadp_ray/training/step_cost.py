@@ -47,6 +47,19 @@ class StepCost:
         return sum(count for _, count, _ in self.groups)
 
     @property
+    def training_disk_bytes(self) -> int:
+        """Most bytes of a cell's folder while it trains: three checkpoints, one of which is being written, and the best weights.
+
+        A checkpoint has the trained weights and AdamW's two moments. All are in float32.
+        """
+        return 4 * self.trained * (3 * 3 + 1)
+
+    @property
+    def finished_disk_bytes(self) -> int:
+        """Most bytes of a finished cell's folder: the final weights and the best ones."""
+        return 4 * self.trained * 2
+
+    @property
     def flops(self) -> int:
         """Operations of a step, without the text encoder, since each caption is encoded once per training."""
         return self.images * sum(part.forward + part.backward for part in self.parts if part.name != "text encoder")

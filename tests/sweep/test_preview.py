@@ -56,6 +56,13 @@ def test_the_paper_s_sweep_is_planned_without_its_data_and_weights(nowhere: list
     assert h200.source.startswith("measured") and h100.source.startswith("predicted, 33% of the roofline")
     assert h200.dollars == pytest.approx(2.5 * h200.hours) and h200.fits and h100.fits
     assert "schedule.micro_batch=8" in found.record()["memory_keys"]
+    assert found.disk.training == pytest.approx(34.8e9, rel=0.02) and found.disk.finished == found.disk.training / 5
+    # Nothing fits here, so the cells train one after another.
+    assert found.disk.most == 8 * found.disk.finished + found.disk.training == found.record()["disk"]["most"]
+    (line,) = (line for line in said if line.startswith("disk: "))
+    assert line.startswith(
+        "disk: a cell up to 32.3 GiB while it trains and 6.5 GiB when it is finished, 9 cells up to 84.0 GiB"
+    )
 
 
 @pytest.mark.slow

@@ -22,6 +22,8 @@ from tadp_ray.config.metrics import known_metrics
 from tadp_ray.data.datasets import class_names, thing_names
 from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
+from tadp_ray.sweep.disk import disk_use
+from tadp_ray.sweep.kinds import kind_of
 from tadp_ray.tasks.depth.scoring import score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.per_image import read_per_image
@@ -383,6 +385,26 @@ def test_a_checkpoint_of_another_cell_is_refused(tiny_cell, stop_after) -> None:
     shutil.copy(cell.folder / CHECKPOINT, other.folder / CHECKPOINT)
     with pytest.raises(UserError, match=f"checkpoint of another cell.*{cell.fingerprint[:16]}.*Delete it"):
         train_cell(other, CPU)
+
+
+@pytest.mark.slow
+def test_a_cell_writes_no_more_than_its_plan_counts(tiny_cell, stop_after, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = tiny_cell(compute={"checkpoint_every": 1})
+    use = disk_use([cell], [kind_of([cell], {}, Cache)], 2, None)
+    written = lambda: sum(file.stat().st_size for file in cell.folder.glob("*.safetensors"))
+    first_is_best = lambda metric: lambda value: 0
+    monkeypatch.setattr(perception, "best_first", first_is_best)
+    stop_after(5)
+    with pytest.raises(Stopped):
+        train_cell(cell, CPU)
+    # Two checkpoints and the best weights; a third checkpoint is there while it is written. Of so small weights, the names are a
+    # tenth of a file.
+    assert written() == pytest.approx(use.training * 28 / 40, rel=0.15)
+    stop_after(None)
+    monkeypatch.setattr(perception, "best_first", first_is_best)
+    train_cell(cell, CPU)
+    assert written() == pytest.approx(use.finished, rel=0.15)
+    assert use.most == use.training and use.cells == 1 and use.free is None
 
 
 def test_the_best_weights_are_kept_beside_the_last(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
