@@ -253,7 +253,7 @@ def states(folder: Path, sizes: Sequence[int]) -> None:
         show("finished cells, none of a store", size, missing, "cell")
         filled, _ = measure(lambda store=store, plan=plan: fill_table(store, plan.table, plan.cells))
         show("table from the store", size, filled, "cell")
-        seconds, _ = measure(lambda store=store, plan=plan: rows(store, plan.name, plan.scale))
+        seconds, _ = measure(lambda store=store, plan=plan: rows(store, plan.name))
         show("rows of an experiment", size, seconds, "cell")
 
 

@@ -231,7 +231,7 @@ def run_and_read(plan: Plan, address: str | None, tracking_uri: str | None, stri
 
 def read_plan(plan: Plan, store: Store, strict: bool = False) -> pd.DataFrame:
     """Return the rows of a plan's selected cells from a store; `strict`: finished runs of other code do not count."""
-    found = rows(store, plan.name, plan.recipe.scale)
+    found = rows(store, plan.name)
     newest = {row.fingerprint: row for row in found if not (strict and row.status == "FINISHED")}
     return plan_frame(plan, finished(store, [cell.fingerprint for cell in plan.selected], strict=strict), newest)
 

@@ -71,6 +71,12 @@ def compared_runs(
     j = scored[0] if column is None else find_row(spec.columns, column, "--column")
     if j not in scored:
         raise UserError(f"--column {column}: images have no score of this metric each; choose one of {headings}")
+    metric = spec.metric_at(0, j)
+    if metric.startswith("best_") or metric.partition("/")[0] in mains - {metric}:
+        raise UserError(
+            f"{metric}: results by image are of the main evaluation at the last step alone; compare rows of a table of another "
+            "metric"
+        )
     places = find_row(spec.rows, row, "--row"), find_row(spec.rows, against)
     if places[0] == places[1]:
         raise UserError(f"--against {against}: the same row as --row {row}; name another")

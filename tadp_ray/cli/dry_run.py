@@ -55,7 +55,7 @@ def plan_preview(
         from tadp_ray.tracking.query import PAGE, finished, rows
 
         done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
-        earlier = rows(store, plan.name, plan.recipe.scale, status="FINISHED", newest=PAGE)
+        earlier = rows(store, plan.name, scale=plan.recipe.scale, finished=True, newest=PAGE)
     phase("checking data, captions and weights")
     # What the check loads is counted, too.
     cache = functools.cache(plan.new_cache)

@@ -50,7 +50,7 @@ def personalize(
     """
     from tadp_ray.config.load import load_personalization
     from tadp_ray.config.shipped import file_of
-    from tadp_ray.paper.personalization.run import make_job
+    from tadp_ray.paper.personalization.run import check_result, make_job
     from tadp_ray.training.journal import final_metrics
 
     recipe = file_of(recipe, "personalizations")
@@ -74,6 +74,7 @@ def personalize(
         metrics = final_metrics(job.folder, job.fingerprint)
         if metrics is None:
             metrics = run_job(job, address, console)
+        check_result(job)
     for name, value in metrics.items():
         say(f"{name:<32}{value:>14.6g}")
     say(f"result and samples.png in {job.folder}")

@@ -361,6 +361,8 @@ def matcher(
     from tadp_ray.captions.alignment import exact, similar
     from tadp_ray.captions.synonyms import everyday, read_synonyms
 
+    if synonyms and match != "synonyms":
+        raise UserError(f"--synonyms {synonyms}: is for --match synonyms, not {match}; add it, or leave this out")
     if match == "similar":
         from tadp_ray.conditioning.similarity import text_similarity
 
@@ -370,7 +372,7 @@ def matcher(
                 "pocket world; or use --match exact or --match synonyms"
             )
         return similar(texts, names, text_similarity(weights), threshold)
-    if match == "synonyms" or synonyms:
+    if match == "synonyms":
         return exact(names, read_synonyms(synonyms, names) if synonyms else everyday(names))
     if match != "exact":
         raise UserError(f"--match {match}: expected similar, exact or synonyms")

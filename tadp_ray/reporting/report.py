@@ -33,7 +33,7 @@ from tadp_ray.reporting.results import (
     per_image_results,
 )
 from tadp_ray.reporting.summary import sentences
-from tadp_ray.reporting.table import Table, format_value, short
+from tadp_ray.reporting.table import Table, each_once, format_value, short
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
 from tadp_ray.tracking.query import CellRow, finished
@@ -225,12 +225,14 @@ def other_sweeps(
 
 def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, CellRow]) -> ReportSection:
     """Return the section of a search, or of a sweep without a file of its own."""
-    keys = sorted({key for cell in sweep.cells for key in cell.axes})
-    metric = main_metric(sweep.cells[0].recipe.task)
+    # A search may draw the same values twice.
+    cells = each_once(sweep.cells)
+    keys = sorted({key for cell in cells for key in cell.axes})
+    metric = main_metric(cells[0].recipe.task)
     title = metric_title(metric)
-    done = {cell.fingerprint: found[cell.fingerprint] for cell in sweep.cells if cell.fingerprint in found}
-    axes, runs, _ = runs_of(keys, sweep.cells, done, metric, title)
-    ids = [done[cell.fingerprint].run_id for cell in sweep.cells if cell.fingerprint in done]
+    done = {cell.fingerprint: found[cell.fingerprint] for cell in cells if cell.fingerprint in found}
+    axes, runs, _ = runs_of(keys, cells, done, metric, title)
+    ids = [done[cell.fingerprint].run_id for cell in cells if cell.fingerprint in done]
     order = best_first(metric)
     ranked = sorted(zip(runs, ids, strict=True), key=lambda own: order(own[0][1]))
     rows = tuple((*map(shown, values), format_value(metric, value), run) for (values, value), run in ranked)
@@ -240,7 +242,7 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
         best = ", ".join(f"{axis} {shown(own)}" for axis, own in zip(axes, values, strict=True))
         summary = (
             f"{title}: best {format_value(metric, value)} with {best}.",
-            f"{len(rows)} of {len(sweep.cells)} runs were trained to the end. The best of many is too good by chance: train "
+            f"{len(rows)} of {len(cells)} runs were trained to the end. The best of many is too good by chance: train "
             "it anew with other seeds before it is believed.",
         )
     return ReportSection(
@@ -252,7 +254,7 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
         facts={"settings": sweep.settings, **provenance(done), "sweep": f"run {sweep.run_id}"},
         summary=summary,
         explorer=Explorer(charts=tuple(searched(axes, runs, title, base_metric(metric).decimals))),
-        listed=Listing((*axes, title, "run"), rows, len(sweep.cells)),
+        listed=Listing((*axes, title, "run"), rows, len(cells)),
         missing=None if rows else "no run is finished",
     )
 

@@ -252,12 +252,12 @@ def fill_table(
         done = finished(store, wanted, strict=strict)
     else:
         done = {fingerprint: found[fingerprint] for fingerprint in wanted if fingerprint in found}
-    ended = rows(store, cells[0].experiment, spec.scale, status="FAILED")
+    latest = {row.fingerprint: row for row in rows(store, cells[0].experiment, finished=False)}
     tracebacks = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
     failed = {
-        row.fingerprint: failure_reason(row, tracebacks.get(row.fingerprint))
-        for row in ended
-        if row.fingerprint not in done
+        fingerprint: failure_reason(row, tracebacks.get(fingerprint))
+        for fingerprint, row in latest.items()
+        if row.status == "FAILED" and fingerprint not in done
     }
     return build_table(spec, cells, done, failed), done
 

@@ -85,7 +85,8 @@ def judged(table: Table, ranking: Ranking) -> Iterator[str]:
     if like:
         yield f"The best is not told apart {how}, from {first_few(like, MAX_LISTED, '; ')}."
     else:
-        yield f"The best is told apart from every other complete entry {how}."
+        several = any(same_trainings(entry, best) for _, entry in others)
+        yield f"The best is told apart from every other {'training' if several else 'complete entry'} {how}."
     for side, own in ((table.spec.rows, 0), (table.spec.columns, 1)):
         yield from side_effect(table, side, own, ranking)
 

@@ -218,6 +218,7 @@ def build_table(
     entries = tuple(tuple(make_entry(spec, placed.get((i, j), ()), rows, i, j) for j in places[1]) for i in places[0])
     notes = (
         *incomplete_notes(spec, cells, rows, failed or {}),
+        *scale_note(cells),
         *code_note(cells, rows),
         *machine_notes(cells, rows),
         *rank_correlation_notes(entries),
@@ -325,6 +326,12 @@ def each_once(cells: Sequence[Cell]) -> list[Cell]:
     for cell in cells:
         first.setdefault(cell.fingerprint, cell)
     return list(first.values())
+
+
+def scale_note(cells: Sequence[Cell]) -> list[str]:
+    """Return a note if cells have several scales, as those of an axis over weights do."""
+    scales = sorted({cell.scale for cell in cells})
+    return [f"scale: the cells are of the {' and the '.join(scales)} scale"] if len(scales) > 1 else []
 
 
 def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:

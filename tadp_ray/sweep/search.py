@@ -91,8 +91,9 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
     order = best_first(metric)
     best = min(ended, key=lambda cell: order(done[cell.fingerprint].metrics[metric]))
     row = done[best.fingerprint]
+    tried = len({cell.fingerprint for cell in plan.cells})
     summary = (
-        f"{metric} {row.metrics[metric]:.4g} on val, the best of {len(plan.cells)} candidates of seed {best.seed}, {len(done)} "
+        f"{metric} {row.metrics[metric]:.4g} on val, the best of {tried} candidates of seed {best.seed}, {len(done)} "
         f"of which were trained to the end (run {row.run_id})"
     )
     base, _ = load_recipe_values(recipe)

@@ -151,7 +151,7 @@ def find_sweep(store: Store, name: str | None, storage: Path) -> tuple[SweepEntr
 def cell_reports(store: Store, entry: SweepEntry, plan: SweepRun) -> list[CellReport]:
     """Return the states of a sweep's cells, in their order."""
     done = finished(store, [cell.fingerprint for cell in plan.cells])
-    newest = {row.fingerprint: row for row in rows(store, entry.name, plan.cells[0].scale)}
+    newest = {row.fingerprint: row for row in rows(store, entry.name)}
     return [cell_report(cell, done.get(cell.fingerprint), newest.get(cell.fingerprint)) for cell in plan.cells]
 
 

@@ -187,25 +187,32 @@ def require_finished(store: Store, cells: Sequence[Cell]) -> dict[str, CellRow]:
 
 
 def rows(
-    store: Store, experiment: str, scale: str, status: str | None = None, newest: int | None = None
+    store: Store,
+    experiment: str,
+    *,
+    scale: str | None = None,
+    finished: bool | None = None,
+    newest: int | None = None,
 ) -> list[CellRow]:
-    """Return the cells of an experiment at one scale, oldest first.
+    """Return the cells of an experiment, oldest first; of several runs of one journal, the one that lasted longest comes last.
 
     Args:
         store: MLflow.
         experiment: name of the experiment.
-        scale: of the cells.
-        status: leave out the others; None: whatever its status.
+        scale: of the cells; None: whatever their scale, since the cells of one sweep may have several.
+        finished: only those that are, or that are not; None: all.
         newest: only so many that started last; None: all.
     """
     found = store.client.get_experiment_by_name(experiment)
     if found is None:
         return []
-    wanted = f"tags.`tadp.scale` = '{scale}' and {CELLS}"
-    wanted += f" and attributes.status = '{status}'" if status else ""
+    wanted = CELLS + (f" and tags.`tadp.scale` = '{scale}'" if scale else "")
+    if finished is not None:
+        wanted += f" and attributes.status {'=' if finished else '!='} 'FINISHED'"
     order = ["attributes.start_time DESC"]
     runs = pages(store.client.search_runs, [found.experiment_id], wanted, ViewType.ACTIVE_ONLY, order_by=order)
-    return [CellRow.of(run) for run in islice(runs, newest)][::-1]
+    # A sweep with other settings continues the journal of an interrupted one in a run of its own, with the same start.
+    return sorted(map(CellRow.of, islice(runs, newest)), key=lambda row: (row.start_time, row.end_time or math.inf))
 
 
 def trained_cell(store: Store, run_id: str) -> tuple[Cell, Path]:

@@ -133,6 +133,9 @@ def test_labels_and_names_that_do_not_fit_are_refused(oracle: Path, masks: str, 
     assert "b_mask.png: label 2 is beyond the 2 names of --classes; add its name, or leave" in told
     assert "name the ground truth with --masks and --classes" in refusal("oracle", "--masks", masks, *out)
     assert "no file matches this glob" in refusal("oracle", "--masks", "nowhere/*.png", "--classes", CLASSES, *out)
+    for match in ("similar", "exact"):
+        told = refusal("align", oracle, "--oracle", oracle, "--match", match, "--synonyms", "own.yaml")
+        assert f"--synonyms own.yaml: is for --match synonyms, not {match}" in told
     told = refusal("align", oracle, "--oracle", oracle, "--without", "background")
     assert "--without background: not one of the classes sky, dining table" in told
     assert "needs a text encoder: name a Stable Diffusion with --weights" in refusal(

@@ -104,7 +104,7 @@ def test_the_images_that_gain_and_lose_most_are_predicted_under_both_captions(
 def test_a_run_is_predicted_anew_while_its_data_are_those_of_its_training(
     trained, store, tmp_path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = query.rows(store, "tiny", "pocket")[0].run_id
+    run = query.rows(store, "tiny")[0].run_id
     own = ["predict", run, str(tmp_path / "out"), "--tracking-uri", store.uri, "--storage", str(tmp_path / "runs")]
     result = CliRunner().invoke(app, own)
     assert result.exit_code == 0, result.output
@@ -260,6 +260,16 @@ def test_a_table_without_the_metric_of_images_is_refused() -> None:
     for column in (None, "miou/night"):
         with pytest.raises(UserError, match="this table has no column of it"):
             compared_runs(None, Table(spec, (), ()), {}, "a", "b", column)
+
+
+@pytest.mark.parametrize("metric", ["best_miou", "miou/night"])
+def test_the_scores_of_images_are_not_taken_for_another_evaluation_s(metric: str) -> None:
+    """That the table's only metric is of, so that no column is named by it."""
+    columns, rows = Side.of(["size"], {"size": (1, 2)}), Side.of(["text"], {"text": ("a", "b")})
+    with pytest.raises(
+        UserError, match=f"^{metric}: results by image are of the main evaluation at the last step alone"
+    ):
+        compared_runs(None, Table(TableSpec("", (metric,), rows, columns), (), ()), {}, "a", "b", "1")
 
 
 def test_what_is_kept_has_the_name_of_its_folder_which_a_report_takes(

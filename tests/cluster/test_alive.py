@@ -122,7 +122,7 @@ def test_a_closed_terminal_ends_the_sweep_cleanly(fork, words: list[str], folder
     assert hit.end()[0] == 130
     assert not psutil.wait_procs(family, timeout=900)[1]
     store = open_store(f"sqlite:///{folder.parents[2]}/mlflow.db")
-    (row,) = rows(store, "tiny", "pocket")
+    (row,) = rows(store, "tiny")
     assert row.status == "KILLED"
     (sweep,) = store.client.search_runs([store.experiment_id("tiny")], "tags.`tadp.sweep` != ''")
     assert sweep.info.status == "KILLED"

@@ -83,7 +83,7 @@ def test_a_bug_leaves_its_traceback(
     assert "in buggy\n" in trace.read_text() and trace.read_text().strip().endswith(error)
     assert "about to fail" in (broken.folder / WORKER_LOG).read_text()
     store = open_store(f"sqlite:///{folder}/mlflow.db")
-    (row,) = (row for row in rows(store, "tiny", "pocket") if row.fingerprint == broken.fingerprint)
+    (row,) = (row for row in rows(store, "tiny") if row.fingerprint == broken.fingerprint)
     assert (row.status, row.error) == ("FAILED", error)
     assert {TRACEBACK, WORKER_LOG} <= {file.path for file in store.client.list_artifacts(row.run_id)}
 

@@ -37,7 +37,7 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     said = sweep()
     assert "1 already finished, 0 to train" in said and "trained by" not in said
     store = open_store(f"sqlite:///{tmp_path}/mlflow.db")
-    (first,) = rows(store, "tiny", "pocket")
+    (first,) = rows(store, "tiny")
     store.client.set_tag(first.run_id, "tadp.version.torch", "1.0")
     journal, version = cell.folder / "journal.jsonl", installed("torch")
     assert f'"tadp.version.torch": "{version}"' in journal.read_text()

@@ -68,6 +68,11 @@ def test_what_seeds_tell_apart_is_said_and_what_they_do_not(spec) -> None:
     assert any(text.startswith("From recall 0.5 to recall 1.0: ") and "mean over 3 rows" in text for text in said)
     said = list(sentences(table((low, low), (low, low), (low, high))))
     assert "The best is told apart from every other complete entry at 95 %, paired over 3 seeds." in said
+    twin = replace(entry(*high), run_ids=("a", "b", "c"))
+    rows = ((entry(*low), twin), (entry(*low), entry(*low)), (entry(*low), twin))
+    assert "The best is told apart from every other training at 95 %, paired over 3 seeds." in [
+        *sentences(Table(spec, rows, ()))
+    ]
     one = Table(spec, ((entry(1.0, seeds=(0,)), entry(2.0, seeds=(0,))),) * 3, ())
     assert "One seed: nothing is judged, and differences may be chance; 3 seeds tell more." in list(sentences(one))
 

@@ -163,6 +163,14 @@ def test_of_a_search_the_best_run_is_listed_first_and_one_that_ended_in_no_numbe
     assert section.summary[0].startswith(f"{best} with precision ")
 
 
+def test_candidates_of_a_search_that_are_equal_are_one_run(make_cell, row_of) -> None:
+    cells = (make_cell(0.5), make_cell(1.0), make_cell(0.5))
+    found = {cell.fingerprint: row_of(cell, 10 * cell.axes["caption.precision"]) for cell in cells}
+    section = other_section("lr", "pocket", SweepRun("r", "", cells), found)
+    assert [row[2] for row in section.listed.rows] == ["10.00", "5.00"]
+    assert section.summary[1].startswith("2 of 2 runs were trained to the end.")
+
+
 def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_path: Path, swept) -> None:
     swept(asked / "tiny.yaml")
     (tmp_path / "sweep.yaml").write_text("axes: {caption.precision: [0.25, 1.0], caption.recall: [0.5, 1.0]}\n")

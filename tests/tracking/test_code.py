@@ -74,7 +74,7 @@ def test_rows_of_the_current_code_come_first(store, make_cell, journals) -> None
     train(3.0, OTHER, HERE)
     assert found() == {2.0} and found(strict=True) == {2.0}
     assert other_code(finished(store, [cell.fingerprint]).values()) == []
-    (mixed,) = [row for row in rows(store, "prec_recall", "pocket") if row.metrics["miou"] == 3.0]
+    (mixed,) = [row for row in rows(store, "prec_recall") if row.metrics["miou"] == 3.0]
     assert mixed.commit == "b" * 40 + "+dirty, then " + "a" * 40 and mixed.code["code"] == "0ld, then c0de"
 
 
@@ -85,7 +85,7 @@ def test_a_journal_that_is_sent_anew_keeps_its_code(store, make_cell, journals, 
     journals.finish(cell, miou=1.0)
     for key in ("one", "another"):
         replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", key), cell))
-    found = rows(store, "prec_recall", "pocket")
+    found = rows(store, "prec_recall")
     assert [row.code for row in found] == [{"code": "0ld", "torch": "2.14.0"}] * 2
     for row in found:
         card = json.loads(Path(store.client.download_artifacts(row.run_id, CELL, str(tmp_path))).read_text())
@@ -107,7 +107,7 @@ def test_what_other_code_has_trained_or_begun_is_set_aside(store, make_cell, jou
         archive(store, cell)
     assert not done.folder.exists() and not begun.folder.exists()
     assert (own.folder / "journal.jsonl").is_file() and final_metrics(done.folder, done.fingerprint) is None
-    (run,) = [row for row in rows(store, "prec_recall", "pocket") if row.fingerprint == done.fingerprint]
+    (run,) = [row for row in rows(store, "prec_recall") if row.fingerprint == done.fingerprint]
     weights = store.client.get_run(run.run_id).data.tags["tadp.checkpoint"]
     assert weights.startswith(f"{done.folder}.") and Path(weights).read_bytes() == b"old"
     archive(store, done)

@@ -61,12 +61,12 @@ def test_what_was_written_while_mlflow_was_away_is_sent_once(store, make_cell, j
     assert "pocket_pretraining, U-Net, seed 0, 272000 images: FINISHED, 2 sent" in said
     assert f"15 records sent to {store.uri}, from 3 of the 4 journals in" in said
 
-    first, second = sorted(rows(store, "prec_recall", "pocket"), key=lambda row: row.seed)
+    first, second = sorted(rows(store, "prec_recall"), key=lambda row: row.seed)
     assert (first.metrics["miou"], first.status, second.status) == (41.5, "FINISHED", "KILLED")
     assert {file.path for file in store.client.list_artifacts(first.run_id)} == {"cell.json", "predictions.png"}
     assert "seed=2: KILLED, 1 sent" in flush(tmp_path / "runs", store)
     assert flush(tmp_path / "runs", store).startswith("0 records sent")
-    assert len(rows(store, "prec_recall", "pocket")) == 3
+    assert len(rows(store, "prec_recall")) == 3
 
 
 def test_journals_of_another_store_and_of_no_known_making_are_left(
@@ -89,7 +89,7 @@ def test_journals_of_another_store_and_of_no_known_making_are_left(
         assert f"{cell.folder}/cell.json: skipped, because it is incomplete or other code wrote it (" in said
     named = "cell.json or personalization.json or pretraining.json"
     assert f"{unknown.folder}: skipped, because it has no {named}" in said
-    assert rows(other, "prec_recall", "pocket") == []
+    assert rows(other, "prec_recall") == []
 
 
 def test_one_record_tells_all_of_a_cell_wherever_its_folder_lies(make_cell, tmp_path) -> None:

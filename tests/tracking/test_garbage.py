@@ -76,7 +76,7 @@ def test_an_answer_that_is_none_is_told(kind: str, store, make_cell, journals, c
         away = Store(address, type(store.client)(address))
         for asked in (
             lambda: parent(away, "prec_recall", "pocket", "key"),
-            lambda: rows(away, "prec_recall", "pocket"),
+            lambda: rows(away, "prec_recall"),
             lambda: finished(away, [cell.fingerprint]),
             lambda: replay(away, cell_run_spec("parent", cell)),
         ):

@@ -68,7 +68,7 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
             with log.open("w") as file:
                 writers.append(subprocess.Popen([sys.executable, "-c", WRITER, *words], stderr=file))
         # Every writer has begun, and waits at the gate.
-        while sum(bool(row.metrics) for row in rows(remote, "prec_recall", "pocket")) < len(cells):
+        while sum(bool(row.metrics) for row in rows(remote, "prec_recall")) < len(cells):
             assert all(writer.poll() is None for writer in writers), [log.read_text() for log in logs]
             time.sleep(0.05)
         postgresql.kill()
@@ -79,7 +79,7 @@ def test_several_writers_lose_nothing_when_postgresql_dies(
         postgresql.start()
         for writer, log in zip(writers, logs, strict=True):
             assert writer.wait(timeout=900) == 0 and "is back" in log.read_text(), log.read_text()
-        sent = rows(remote, "prec_recall", "pocket")
+        sent = rows(remote, "prec_recall")
         assert len(sent) == len(cells)
         disturbed = {row.fingerprint: [history(remote, row.run_id, key) for key in ("loss", "miou")] for row in sent}
 

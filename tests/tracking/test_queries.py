@@ -111,9 +111,27 @@ def test_the_newest_run_of_the_current_code_counts_wherever_it_is_found(store, m
 def test_rows_by_status_and_the_newest_of_them(store, make_cell, put: Put, searches) -> None:
     cells = [make_cell(seed=seed) for seed in range(4)]
     runs = [put(cell, status=status) for cell, status in zip(cells, ("FINISHED", "FAILED") * 2, strict=True)]
-    ids = lambda **which: [row.run_id for row in rows(store, "prec_recall", "pocket", **which)]
-    assert ids() == runs and ids(status="FAILED") == runs[1::2] and ids(status="FINISHED", newest=1) == [runs[2]]
+    ids = lambda **which: [row.run_id for row in rows(store, "prec_recall", **which)]
+    assert ids() == runs and ids(finished=False) == runs[1::2] and ids(finished=True, newest=1) == [runs[2]]
     assert len(searches) == 3
+
+
+def test_of_the_runs_of_one_journal_the_one_that_goes_on_comes_last(store, make_cell, put: Put) -> None:
+    """A sweep with other settings continues the journal of a cell that failed in the one before: both runs began then."""
+    for _ in range(4):
+        failed = put(make_cell(), status="FAILED")
+        run = store.client.get_run(failed)
+        start, own = run.info.start_time, dict(run.data.tags)
+        going_on = store.client.create_run(run.info.experiment_id, start_time=start, tags=own).info.run_id
+        assert [row.run_id for row in rows(store, "prec_recall")][-2:] == [failed, going_on]
+        store.client.set_terminated(going_on, "KILLED", start + 600)
+        assert [row.run_id for row in rows(store, "prec_recall")][-2:] == [failed, going_on]
+
+
+def test_cells_of_one_sweep_may_have_several_scales(store, make_cell, put: Put) -> None:
+    pocket, paper = put(make_cell()), put(make_cell(), scale="paper")
+    assert [row.run_id for row in rows(store, "prec_recall")] == [pocket, paper]
+    assert [row.run_id for row in rows(store, "prec_recall", scale="paper")] == [paper]
 
 
 def test_the_traceback_of_a_cell_is_that_of_its_newest_failure(store, make_cell, put: Put) -> None:

@@ -80,9 +80,9 @@ def test_a_run_is_finished_only_when_its_files_and_the_tag_of_its_weights_are_th
     with monkeypatch.context() as patch, pytest.raises(UserError, match="no room"):
         patch.setattr(store.client, call, fail)
         replay(store, source)
-    assert [row.status for row in rows(store, cell.experiment, cell.scale)] == ["RUNNING"]
+    assert [row.status for row in rows(store, cell.experiment)] == ["RUNNING"]
     assert replay(store, source) == ("FINISHED", 1)
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     tags = store.client.get_run(row.run_id).data.tags
     assert (row.status, tags["tadp.checkpoint"]) == ("FINISHED", str(cell.folder / "model.safetensors"))
     assert {file.path for file in store.client.list_artifacts(row.run_id)} == {"cell.json", "per_image.jsonl"}
@@ -94,13 +94,13 @@ def test_a_cell_that_finished_after_a_failed_try_bears_no_error_and_stays_finish
     journals.write(cell, type="failed", error="a disk was full " + "x" * 9000)
     source = cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell)
     assert replay(store, source)[0] == "FAILED"
-    assert [row.error for row in rows(store, cell.experiment, cell.scale)] == [("a disk was full " + "x" * 9000)[:5000]]
+    assert [row.error for row in rows(store, cell.experiment)] == [("a disk was full " + "x" * 9000)[:5000]]
     journals.start(cell)
     journals.finish(cell, miou=41.5)
     # A process that waited for the cell's lock begins after its end, and finds it finished.
     journals.start(cell)
     assert replay(store, source)[0] == "FINISHED"
-    assert [(row.status, row.error) for row in rows(store, cell.experiment, cell.scale)] == [("FINISHED", None)]
+    assert [(row.status, row.error) for row in rows(store, cell.experiment)] == [("FINISHED", None)]
 
 
 def test_records_that_lack_something_are_passed_over(store, make_cell, journals):
@@ -112,7 +112,7 @@ def test_records_that_lack_something_are_passed_over(store, make_cell, journals)
         file.write('{"time": 1, "type": "finished", "metrics": {"miou": 9}}\n{"time": "x", "type": "failed"}\n')
     journals.train(cell, 2, 2)
     assert replay(store, cell_run_spec(parent(store, cell.experiment, cell.scale, "key"), cell))[0] == "KILLED"
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert row.metrics == {"loss": 0.5, "miou": 1.0}
 
 
@@ -125,13 +125,13 @@ def test_what_a_resumed_cell_repeats_is_stored_once_and_torn_lines_wait(store, m
         file.write('{"type": "metrics", "step": 6, "met')
     sweep = parent(store, cell.experiment, cell.scale, "key")
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05)
-    wait_for(lambda: rows(store, cell.experiment, cell.scale))
+    wait_for(lambda: rows(store, cell.experiment))
     with path.open("a") as file:
         file.write('rics": {"loss": 0.1, "miou": 3.0}, "time": 1}\n{"type": "torn by a ki\n')
     journals.start(cell)
     journals.train(cell, 4, 7)
     assert sender.close(timeout=900) == 0
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert points(store, row.run_id) == once(1, 2, 3, 4, 5, 6, 7)
     assert (row.status, row.state) == ("KILLED", "interrupted") and not finished(store, [cell.fingerprint])
 
@@ -141,7 +141,7 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
     journals.start(cell)
     journals.write(cell, type="failed", error="ValueError: the data set is empty")
     assert Sender(store, [cell_run_spec(sweep, cell)], period=0.1).close(timeout=900) == 0
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert (row.status, row.state, row.error) == ("FAILED", "failed", "ValueError: the data set is empty")
 
     journals.start(cell)
@@ -150,7 +150,7 @@ def test_a_failed_cell_says_why_and_goes_on_in_the_same_run(store, make_cell, jo
         Sender(store, [cell_run_spec(sweep, each) for each in (cell, make_cell(seed=1))], period=0.1).close(timeout=900)
         == 0
     )
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert (row.status, row.metrics) == ("FINISHED", {"miou": 40.0})
 
 
@@ -162,7 +162,7 @@ def test_a_failed_cell_brings_its_traceback(store, make_cell, journals):
     journals.write(cell, type="failed", error="TypeError: None", traceback="traceback.txt")
     run = JournalRun(store, cell_run_spec(sweep, cell))
     run.sync()
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     kept = lambda: {file.path for file in store.client.list_artifacts(row.run_id)}
     assert row.error == "TypeError: None" and "traceback.txt" in kept() and "worker.log" not in kept()
     (cell.folder / "worker.log").write_text("what it said")
@@ -201,7 +201,7 @@ def test_a_driver_killed_between_batches_is_continued(store, make_cell, journals
     command = [sys.executable, "-c", KILLED_DRIVER, store.uri, sweep, cell.model_dump_json()]
     for batches in (1, 3):
         assert subprocess.run([*command, str(batches)], timeout=900).returncode == -9
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert points(store, row.run_id).total() == 40 and row.status == "RUNNING"
 
     assert replay(store, cell_run_spec(sweep, cell)) == ("FINISHED", 161)
@@ -219,7 +219,7 @@ def test_a_cell_is_known_in_every_sweep_and_the_latest_counts(store, make_cell, 
     assert finished(store, [there.fingerprint])[there.fingerprint].experiment == "prec_recall"
 
     Sender(store, [cell_run_spec(parent(store, "another", "pocket", "key"), there)], period=0.1).close(timeout=900)
-    (copy,) = rows(store, "another", "pocket")
+    (copy,) = rows(store, "another")
     store.client.set_terminated(copy.run_id, "FINISHED", int(time.time() * 1000) + 60_000)
     assert finished(store, [here.fingerprint])[here.fingerprint].run_id == copy.run_id
     store.client.delete_run(copy.run_id)
@@ -262,14 +262,14 @@ def test_an_outage_loses_nothing_and_doubles_nothing(store, make_cell, journals,
         for cell in cells:
             journals.start(cell)
         journals.train(cells[0], 1, 50)
-        wait_for(lambda: len(rows(remote, "prec_recall", "pocket")) == 2)
+        wait_for(lambda: len(rows(remote, "prec_recall")) == 2)
         stop(server, signal.SIGKILL)
     journals.train(cells[0], 51, 99)
     wait_for(lambda: said)
     journals.finish(cells[0], loss=0.01, miou=50.0)
     with serve(store, "127.0.0.1", free_port):
         assert sender.close(timeout=900) == 0
-        by_fingerprint = {row.fingerprint: row for row in rows(remote, "prec_recall", "pocket")}
+        by_fingerprint = {row.fingerprint: row for row in rows(remote, "prec_recall")}
     assert len(by_fingerprint) == 2
     assert [by_fingerprint[cell.fingerprint].status for cell in cells] == ["FINISHED", "KILLED"]
     assert points(store, by_fingerprint[cells[0].fingerprint].run_id) == once(*range(1, 101))
@@ -280,7 +280,7 @@ def test_a_database_that_fails_is_told_in_one_line(store, make_cell, journals, c
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
-    wait_for(lambda: rows(store, cell.experiment, cell.scale))
+    wait_for(lambda: rows(store, cell.experiment))
     with closing(sqlite3.connect(store.database)) as database, database:
         database.execute("drop table latest_metrics")
     journals.train(cell, 1, 2)
@@ -313,5 +313,5 @@ def test_what_a_restarted_training_repeats_keeps_its_first_value(store, make_cel
         journals.start(cell)
         journals.write(cell, type="metrics", step=1, metrics={"loss": loss})
     replay(store, cell_run_spec(sweep, cell))
-    (row,) = rows(store, cell.experiment, cell.scale)
+    (row,) = rows(store, cell.experiment)
     assert [point.value for point in store.client.get_metric_history(row.run_id, "loss")] == [2.0]

@@ -65,7 +65,7 @@ def test_axes_too_long_for_a_tag_do_not_break_what_reads_them(store, make_cell, 
     journals.start(cell)
     journals.finish(cell, miou=50.0)
     replay(store, cell_run_spec(parent(store, "prec_recall", "pocket", "key"), cell))
-    (row,) = rows(store, "prec_recall", "pocket")
+    (row,) = rows(store, "prec_recall")
     assert (row.axes, row.metrics) == ({}, {"miou": 50.0})
 
 
@@ -152,7 +152,7 @@ def test_an_experiment_deleted_in_mlflow_is_told_and_values_are_kept(
     journals.start(cell)
     journals.train(cell, 1, 3)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
-    wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
+    wait_for(lambda: rows(store, "prec_recall") and rows(store, "prec_recall")[0].metrics)
     place = store.client.get_experiment_by_name("prec_recall").experiment_id
     store.client.delete_experiment(place)
     journals.train(cell, 4, 5)
@@ -176,13 +176,13 @@ def test_a_run_deleted_in_mlflow_is_made_anew_and_holds_all(store, make_cell, jo
     journals.start(cell)
     journals.train(cell, 1, 3)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
-    wait_for(lambda: rows(store, "prec_recall", "pocket") and rows(store, "prec_recall", "pocket")[0].metrics)
-    (first,) = rows(store, "prec_recall", "pocket")
+    wait_for(lambda: rows(store, "prec_recall") and rows(store, "prec_recall")[0].metrics)
+    (first,) = rows(store, "prec_recall")
     store.client.delete_run(first.run_id)
     store.client.delete_run(sweep)
     journals.finish(cell, miou=50.0)
     assert sender.close(timeout=900) == 0
-    (second,) = rows(store, "prec_recall", "pocket")
+    (second,) = rows(store, "prec_recall")
     assert second.run_id != first.run_id and second.status == "FINISHED"
     assert second.metrics == {"loss": 1 / 3, "miou": 50.0} and said == []
 
@@ -204,7 +204,7 @@ def test_a_database_that_is_replaced_is_told(store, empty_database, make_cell, j
     cell, sweep, said = make_cell(), parent(store, "prec_recall", "pocket", "key"), []
     journals.start(cell)
     sender = Sender(store, [cell_run_spec(sweep, cell)], period=0.05, warn=said.append)
-    wait_for(lambda: rows(store, "prec_recall", "pocket"))
+    wait_for(lambda: rows(store, "prec_recall"))
     store.database.unlink()
     shutil.copy(empty_database, store.database)
     journals.finish(cell, miou=50.0)

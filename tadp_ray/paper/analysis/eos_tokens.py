@@ -122,6 +122,8 @@ def class_maps(
 ) -> dict[str, np.ndarray]:
     """Return the map (H, W) of every object in an image whose name is in the text: mean over its tokens, heads and layers.
 
+    The largest objects come first.
+
     `contexts` is a cache by prompt, since encoding one vector per class takes 80 sentences.
     """
     tokenizer = diffusion.tokenizer
@@ -136,7 +138,9 @@ def class_maps(
     layers = diffusion.attention_layers(image_latents(diffusion, [image]), contexts[prompt][None], timestep)
     used = sorted({place for of_name in places.values() for place in of_name})
     maps = average({name: values[:, :, used] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
-    return {name: maps[[used.index(place) for place in of_name]].mean(0) for name, of_name in places.items()}
+    # In the order of the objects, since the figure shows the largest.
+    named = [name for name in dict.fromkeys(thing.name for thing in things) if name in places]
+    return {name: maps[[used.index(place) for place in places[name]]].mean(0) for name in named}
 
 
 def measures(

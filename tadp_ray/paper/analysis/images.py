@@ -8,6 +8,7 @@ import numpy as np
 
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.config.schema import Recipe
+from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, Scenes
@@ -63,7 +64,8 @@ def regions(sample: Sample, classes: tuple[str, ...]) -> Iterator[tuple[str, np.
         return
     mask = sample.truth("mask")
     for label in np.unique(mask):
-        if label != IGNORE:
+        # The rest of a photograph is no object.
+        if label != IGNORE and classes[label] != BACKGROUND:
             yield classes[label], mask == label
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.captions.describe import plain_sentence
+from tadp_ray.captions.sources import foreground
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import nearest
@@ -107,7 +108,7 @@ def indices(config: Variation, dataset: Dataset) -> list[int]:
 
 
 def described(dataset: Dataset, index: int) -> str:
-    """Return a sentence with exactly the classes of an image."""
+    """Return a sentence with exactly the classes of an image, without a background."""
     if isinstance(dataset, Scenes):
         return dataset.caption(index)
-    return plain_sentence(dataset.ids[index], dataset.present(index))
+    return plain_sentence(dataset.ids[index], foreground(dataset.present(index)))

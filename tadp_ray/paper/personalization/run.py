@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.load import frozen
-from tadp_ray.backbones.latent.weights import schedule_file, weights_digest
+from tadp_ray.backbones.latent.weights import INDEX, schedule_file, weights_digest
 from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_learned
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage, load_text_to_image
 from tadp_ray.config.personalization import Personalization, TextualInversion
@@ -56,11 +56,12 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
 
 def digests_of(plan: Personalization, images: StyleImages) -> dict[str, str]:
     """Return the content hashes of a plan's weights, noise schedule and images."""
-    return {
-        "weights": weights_digest(plan.weights),
-        "schedule": file_digest(schedule_file(plan.weights)),
-        "images": images.digest(),
-    }
+    return {**model_digests(plan), "images": images.digest()}
+
+
+def model_digests(plan: Personalization) -> dict[str, str]:
+    """Return the content hashes of a plan's weights and noise schedule."""
+    return {"weights": weights_digest(plan.weights), "schedule": file_digest(schedule_file(plan.weights))}
 
 
 def check_contents(job: PersonalizationJob) -> None:
@@ -80,7 +81,7 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, TextToImage, Te
     """Load a finished personalization; return its job, the original model and the personalized one.
 
     Raises:
-        UserError: the folder has no finished personalization, or its files are damaged.
+        UserError: the folder has no finished personalization, its files are damaged, or the original model is another now.
     """
     job = read_card(folder / PERSONALIZATION)
     if job is None or final_metrics(folder, job.fingerprint) is None:
@@ -90,12 +91,28 @@ def load_personalized(folder: Path) -> tuple[PersonalizationJob, TextToImage, Te
                 "it, and tadp-ray personalize makes it anew"
             )
         raise UserError(f"{folder} holds no finished personalization; tadp-ray personalize makes one")
+    if changed := changed_names(model_digests(job.plan), job.digests):
+        raise UserError(
+            f"{folder}: the {' and '.join(changed)} of {job.plan.weights} changed since this was learned; put back what was "
+            "there, or delete the folder, and tadp-ray personalize makes it anew"
+        )
     before = load_text_to_image(job.plan.weights)
     if job.plan.method.kind == "dreambooth":
         return job, before, load_text_to_image(str(folder))
     after, path = load_text_to_image(job.plan.weights), folder / LEARNED
     frozen(add_token(after.diffusion.tokenizer, after.diffusion.text_encoder, read_learned(path), str(path)))
     return job, before, after
+
+
+def check_result(job: PersonalizationJob) -> None:
+    """Check that the result of a finished personalization is there.
+
+    Raises:
+        UserError: it was deleted; the journal alone is left.
+    """
+    made = job.folder / (LEARNED if isinstance(job.plan.method, TextualInversion) else INDEX)
+    if not made.is_file():
+        raise UserError(f"{made} was made and is gone; delete {job.folder}, and the same command makes it anew")
 
 
 def read_card(path: Path) -> PersonalizationJob | None:

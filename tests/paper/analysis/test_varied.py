@@ -51,6 +51,12 @@ def told(config: Variation, recipe: Recipe) -> list[tuple[list[str], str]]:
     return [(sorted(own.shows), own.caption) for own in pictures_to_vary(config, recipe, 0, SIZES)]
 
 
+def test_the_background_of_photographs_is_no_object(photographs: Recipe) -> None:
+    data = photographs.data.model_copy(update={"classes": ("background", "cat", "dog")})
+    photographs = photographs.model_copy(update={"data": data})
+    assert told(spec(ids=["both"]), photographs) == [(["cat"], "a photo of cat")]
+
+
 def test_pictures_are_the_first_or_those_of_these_ids(photographs: Recipe) -> None:
     assert told(spec(images=2), photographs) == [
         (["cat", "sky"], "a photo of sky and cat"),

@@ -23,7 +23,7 @@ from tadp_ray.layout import LEARNED
 from tadp_ray.paper.personalization.finetuner import Finetuner
 from tadp_ray.paper.personalization.images import encode_pictures, read_style_images
 from tadp_ray.paper.personalization.job import PersonalizationJob
-from tadp_ray.paper.personalization.run import personalize
+from tadp_ray.paper.personalization.run import check_result, load_personalized, personalize
 from tadp_ray.training.checkpoint import read_tensors
 from tadp_ray.training.journal import final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, checkpoints
@@ -248,6 +248,24 @@ def test_a_token_of_another_models_width_is_refused(sd15: Path, tmp_path: Path) 
     diffusion = load_diffusion(str(sd15))
     with pytest.raises(UserError, match="has 768 channels, this model's text encoder 24: it was learned with another"):
         add_token(diffusion.tokenizer, diffusion.text_encoder, read_learned(tmp_path / "wide.safetensors"), "here")
+
+
+@pytest.mark.slow
+def test_a_result_is_not_compared_with_another_model_and_is_missed_when_it_is_gone(
+    prepare: Callable[..., PersonalizationJob], sd15: Path, tmp_path: Path
+) -> None:
+    weights = Path(shutil.copytree(sd15, tmp_path / "weights"))
+    job = prepare("out", weights=str(weights))
+    personalize(job, CPU)
+    check_result(job)
+    load_personalized(job.folder)
+    scheduler = weights / "scheduler/scheduler_config.json"
+    scheduler.write_text(scheduler.read_text().replace("0.012", "0.02"))
+    with pytest.raises(UserError, match=f"the schedule of {weights} changed since this was learned"):
+        load_personalized(job.folder)
+    (job.folder / LEARNED).unlink()
+    with pytest.raises(UserError, match="learned_embeds.safetensors was made and is gone; delete .*/out, and the same"):
+        check_result(job)
 
 
 def test_a_noise_schedule_that_was_changed_since_is_not_learned_with(
