@@ -15,9 +15,9 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import is_locked
 from tadp_ray.layout import CELL, CELLS, LOCK
 from tadp_ray.sweep.rules import RULES
-from tadp_ray.tracking.query import finished
+from tadp_ray.tracking.query import CellRow, finished_runs
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.journal import final_metrics
+from tadp_ray.training.journal import final_metrics, start_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ def removable(
 ) -> list[Removable]:
     """Return the files of finished cells in a storage folder that rules delete. Others are never among them.
 
-    A cell is finished if MLflow holds it as finished, so that everything but the weights is there, too, and the folder's own
-    training has ended: the cell may be in training again with other code, while MLflow holds the earlier result.
+    A cell is finished if the folder's own training has ended and MLflow holds that as finished, so that everything but the
+    weights is there, too: the cell may be trained again with other code, while MLflow holds the earlier result.
 
     Args:
         store: MLflow.
@@ -58,8 +58,10 @@ def removable(
         days: how long ago a file was written at least.
     """
     cells = [cell for cell in cells_in(storage) if experiment in (None, cell[0].experiment)]
-    done = finished(store, [cell.fingerprint for cell, _ in cells])
-    folders = [folder for cell, folder in cells if cell.fingerprint in done and has_ended(cell, folder)]
+    runs = finished_runs(store, [cell.fingerprint for cell, _ in cells])
+    folders = [
+        folder for cell, folder in cells if has_ended(cell, folder) and is_held(cell, folder, runs[cell.fingerprint])
+    ]
     latest = time.time() - days * 86400
     found = []
     for name in rules:
@@ -94,6 +96,12 @@ def read_cell(folder: Path) -> Cell | None:
 def has_ended(cell: Cell, folder: Path) -> bool:
     """Return whether the training in a cell's folder has finished, and no process writes there."""
     return final_metrics(folder, cell.fingerprint) is not None and not is_locked(folder / LOCK)
+
+
+def is_held(cell: Cell, folder: Path, runs: Iterable[CellRow]) -> bool:
+    """Return whether one of a cell's runs in MLflow is that of the training in its folder: both began at the same time."""
+    began = start_of(folder, cell.fingerprint)
+    return any(round(1000 * row.start_time) == began for row in runs)
 
 
 def delete(found: Iterable[Removable]) -> int:

@@ -15,7 +15,7 @@ from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, decode, encode, flatt
 from tadp_ray.tracking.query import WEIGHTS, as_logged, search_all
 from tadp_ray.tracking.run_spec import PARENT, TAG_LENGTH, RunSpec
 from tadp_ray.tracking.store import Store
-from tadp_ray.training.journal import JournalReader
+from tadp_ray.training.journal import JournalReader, milliseconds
 from tadp_ray.training.provenance import merged
 
 log = logging.getLogger(__name__)
@@ -165,7 +165,7 @@ class JournalRun:
                 continue
             self._clean = False
             # MLflow shows the value with the latest time, which must hold even if the clock is set back.
-            self._clock = moment = max(int(record.get("time", 0) * 1000), self._clock + 1)
+            self._clock = moment = max(milliseconds(record), self._clock + 1)
             if record["type"] == "started":
                 provenance = record.get("provenance", {})
                 self._provenance = provenance if self._start is None else merged(self._provenance, provenance)

@@ -98,6 +98,17 @@ def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
     return None
 
 
+def start_of(folder: Path, fingerprint: str) -> int | None:
+    """Return when a training began, in ms since 1970, which is the start of its run; None if it has no journal."""
+    records = RecordFilter(fingerprint)
+    return next((milliseconds(record) for record in read_journal(folder) if records.matches(record)), None)
+
+
+def milliseconds(record: dict[str, Any]) -> int:
+    """Return the time of a record, in ms since 1970."""
+    return int(record.get("time", 0) * 1000)
+
+
 @dataclass(frozen=True)
 class Failure:
     """The error that ended a training."""

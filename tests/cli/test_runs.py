@@ -395,6 +395,16 @@ def test_a_cell_that_is_trained_again_keeps_its_checkpoint(run, files, cells, jo
     assert again.is_file() and not earlier.exists() and not files["1/checkpoint.safetensors"].exists()
 
 
+def test_what_mlflow_does_not_hold_yet_is_kept(run, files, cells, journals) -> None:
+    """Of a cell that was trained again while MLflow was away, MLflow holds the earlier training as finished."""
+    again = train_again(cells[0], journals).with_name("predictions.png")
+    again.write_bytes(b"x" * 1000)
+    journals.finish(cells[0], miou=1.0)
+    (found,) = run("gc", "predictions", json_too=True)
+    earlier = cells[0].folder.with_name(f"{cells[0].folder.name}.7") / "predictions.png"
+    assert str(again) not in found["files"] and str(earlier) in found["files"] and found["cells"] == 3
+
+
 def test_a_cell_that_is_trained_again_while_the_question_waits_keeps_its_checkpoint(
     store, files, cells, journals, tmp_path: Path
 ) -> None:
