@@ -319,17 +319,10 @@ def report(folder: Path, sizes: Sequence[int]) -> None:
         plans = [plan_of(experiments, f"experiment_{seed}", count, first_seed=seed) for seed in range(EXPERIMENTS)]
         store = simulated_store(folder / str(size), plans)
         page = folder / str(size) / "report"
-        seconds, chapters = measure(
-            lambda store=store, page=page, files=experiments: gather(store, files, page, no_texts)
-        )
+        seconds, chapters = measure(lambda store=store, page=page, files=experiments: gather(store, files, page))
         show(f"report of {EXPERIMENTS} experiments: gathering", size, seconds, "run")
         seconds, _ = measure(lambda chapters=chapters, page=page: write_report(chapters, "growth", page))
         show(f"report of {EXPERIMENTS} experiments: writing", size, seconds, "run")
-
-
-def no_texts(weights: str) -> Any:
-    """Stand in for the similarity of texts, which these experiments have no figure for."""
-    raise NotImplementedError(weights)
 
 
 SECTIONS = {

@@ -22,7 +22,6 @@ from tadp_ray.config.shipped import file_of, is_experiment, root, shipped, visib
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
-from tadp_ray.registry import deferred
 from tadp_ray.wording import pluralized
 
 if TYPE_CHECKING:
@@ -34,9 +33,6 @@ if TYPE_CHECKING:
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import Table
     from tadp_ray.tracking.store import Store
-
-TEXT_SIMILARITY = deferred("tadp_ray.conditioning.similarity:text_similarity")
-"""It imports torch, which only few figures need."""
 
 
 def predict(
@@ -163,7 +159,7 @@ def report(
     if experiments is None:
         here = Path("experiments")
         experiments = here if visible_files(here) else root() / here
-    chapters = gather(store, experiments, folder, TEXT_SIMILARITY)
+    chapters = gather(store, experiments, folder)
     files = write_report(chapters, f"Results in {Path(store.safe_uri).name}", folder)
     for chapter, sections in chapters.items():
         say(chapter, style="bold")
@@ -228,7 +224,7 @@ def show_results(
     from tadp_ray.tracking.sweep_run import attach, describe
     from tadp_ray.tracking.view import links
 
-    filled, verdicts, files = write_results(store, spec, cells, folder, TEXT_SIMILARITY, others, against, strict)
+    filled, verdicts, files = write_results(store, spec, cells, folder, others, against, strict)
     attach(store, run, files)
     if against is None:
         seeds = len({cell.seed for cell in cells})

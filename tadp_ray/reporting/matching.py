@@ -14,11 +14,12 @@ from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import SIMILAR
+from tadp_ray.registry import deferred
 from tadp_ray.tasks.per_image import AreaImages, PerImage
 from tadp_ray.tracking.query import CellRow
 
-SimilarityFactory = Callable[[str], Similarity]
-"""Makes a text similarity from the name of the weights. It needs torch, which this package does not import."""
+TEXT_SIMILARITY: Callable[[str], Similarity] = deferred("tadp_ray.conditioning.similarity:text_similarity")
+"""Makes a text similarity from the name of the weights. It imports torch, which only few figures need."""
 MATCH_RULES = {
     "recorded": "the names it was made from, else exact words and everyday synonyms",
     "exact": "exact words",
@@ -32,17 +33,17 @@ def match_all(
     cells: Sequence[Cell],
     done: Mapping[str, CellRow],
     images: Mapping[str, PerImage],
-    make_similarity: SimilarityFactory,
     folder: Path,
 ) -> dict[str, PerImage]:
     """Return per-image results with the precision and recall of captions under a matching rule.
+
+    The rule `similar` compares words by the text encoder of each cell's weights.
 
     Args:
         rule: a key of MATCH_RULES; `recorded` keeps the values from training.
         cells: every cell of the table.
         done: finished cells by fingerprint.
         images: per-image results by run id.
-        make_similarity: used by the rule `similar`, with the text encoder of each cell's weights.
         folder: where matches are cached.
 
     Raises:
@@ -52,7 +53,7 @@ def match_all(
     for cell in cells:
         run = done[cell.fingerprint].run_id if cell.fingerprint in done else None
         if rule != "recorded" and run in images:
-            results[run] = rematch(images[run], matcher(rule, cell, images[run], make_similarity, folder))
+            results[run] = rematch(images[run], matcher(rule, cell, images[run], folder))
     return results
 
 
@@ -88,7 +89,7 @@ def segmented(kind: str, images: PerImage) -> AreaImages:
     return images
 
 
-def matcher(rule: str, cell: Cell, images: PerImage, make_similarity: SimilarityFactory, folder: Path) -> Match:
+def matcher(rule: str, cell: Cell, images: PerImage, folder: Path) -> Match:
     """Return the function that finds class names in a cell's prompts."""
     classes = foreground(images.classes)
     if rule != "similar":
@@ -97,7 +98,7 @@ def matcher(rule: str, cell: Cell, images: PerImage, make_similarity: Similarity
     key = sha256_of([cell.digests["weights"], THRESHOLD, classes, prompts])
     cached = read_cache(folder / SIMILAR)
     if key not in cached:
-        match = similar(prompts, classes, make_similarity(cell.recipe.model.weights))
+        match = similar(prompts, classes, TEXT_SIMILARITY(cell.recipe.model.weights))
         cached[key] = {prompt: list(match(prompt)) for prompt in prompts}
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / SIMILAR, cached)

@@ -22,7 +22,6 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.claims import claims_summary, judge
 from tadp_ray.reporting.explorer import Explorer, explore, runs_of, searched
-from tadp_ray.reporting.matching import SimilarityFactory
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.results import (
     curves_of,
@@ -108,16 +107,13 @@ class ReportSection:
         return "complete" if complete == len(entries) else f"{complete} of {len(entries)} entries"
 
 
-def gather(
-    store: Store, experiments: Path, folder: Path, make_similarity: SimilarityFactory
-) -> dict[str, list[ReportSection]]:
+def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[ReportSection]]:
     """Return all sections by chapter.
 
     Args:
         store: where the runs are.
         experiments: folder of experiment files.
         folder: where pictures are written.
-        make_similarity: word similarity by the name of the weights, for figures that need it.
 
     Raises:
         ConfigError: an experiment's file is invalid.
@@ -138,7 +134,7 @@ def gather(
     found = finished(store, [cell.fingerprint for sweep in sweeps for cell in sweep.cells])
 
     def section(one: ResolvedExperiment, scale: Scale) -> ReportSection:
-        return experiment_section(store, one, scale, planned[scale, one.file.stem], found, folder, make_similarity)
+        return experiment_section(store, one, scale, planned[scale, one.file.stem], found, folder)
 
     sections = {scale: [section(one, own) for one, own in ours if own == scale] for scale in SCALES}
     return {
@@ -167,7 +163,6 @@ def experiment_section(
     planned: Planned,
     found: Mapping[str, CellRow],
     folder: Path,
-    make_similarity: SimilarityFactory,
 ) -> ReportSection:
     """Return an experiment's section at one scale, from its newest sweep and the finished cells of the store."""
     path, file = resolved.file, resolved.experiment
@@ -186,7 +181,7 @@ def experiment_section(
         table, done = fill_table(store, spec, sweep.cells, found)
         images = per_image_results(store, done) if spec.figure else {}
         curves = curves_of(store, spec, done)
-        table, drawn = draw_figures(table, sweep.cells, done, curves, images, own_folder, make_similarity)
+        table, drawn = draw_figures(table, sweep.cells, done, curves, images, own_folder)
     except UserError as error:
         return ReportSection(**header, facts=published, missing=str(error).partition(";")[0])
     if not done:

@@ -21,7 +21,7 @@ from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
 from tadp_ray.reporting.claims import Tables, judge
 from tadp_ray.reporting.compare import compare
 from tadp_ray.reporting.figure import draw_curves, draw_table
-from tadp_ray.reporting.matching import SimilarityFactory, match_all
+from tadp_ray.reporting.matching import match_all
 from tadp_ray.reporting.regression import correlation_notes, fit_rows
 from tadp_ray.reporting.render import claims_table, write_table
 from tadp_ray.reporting.scatter import draw_lines
@@ -139,7 +139,6 @@ def write_results(
     spec: TableSpec,
     cells: Sequence[Cell],
     folder: Path,
-    make_similarity: SimilarityFactory,
     others: Tables,
     against: str | None,
     strict: bool,
@@ -153,7 +152,6 @@ def write_results(
         spec: the layout of the table.
         cells: every cell of the table, finished or not.
         folder: where to write.
-        make_similarity: word similarity by the name of the weights, for a figure that needs it.
         others: tables of other experiments, which claims may name.
         against: the baseline row; None for no differences.
         strict: leave out cells that only other code has trained.
@@ -167,7 +165,7 @@ def write_results(
     images = per_image_results(store, done) if spec.figure or against is not None else {}
     if against is not None:
         table = compare(table, against, images)
-    table, pictures = draw_figures(table, cells, done, curves_of(store, spec, done), images, folder, make_similarity)
+    table, pictures = draw_figures(table, cells, done, curves_of(store, spec, done), images, folder)
     name = file_name(table)
     draw_table(table, folder / f"{name}.png")
     files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
@@ -204,7 +202,6 @@ def draw_figures(
     curves: Mapping[str, Curve],
     images: Mapping[str, PerImage],
     folder: Path,
-    make_similarity: SimilarityFactory,
 ) -> tuple[Table, list[Path]]:
     """Draw the learning curves, if there are any, and the experiment's figure, if it has one.
 
@@ -220,7 +217,7 @@ def draw_figures(
         draw_curves(spec, cells, curves, pictures[0])
     if spec.figure:
         try:
-            images = match_all(spec.figure.match_at(spec.scale), cells, done, images, make_similarity, folder)
+            images = match_all(spec.figure.match_at(spec.scale), cells, done, images, folder)
         except UserError as error:
             # The table does not depend on the figure, and another matching rule would draw a wrong one.
             return replace(table, notes=(*table.notes, f"Figure: not drawn, {error}")), pictures

@@ -11,7 +11,7 @@ from tadp_ray.config.schema import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import SIMILAR
-from tadp_ray.reporting import results, scatter
+from tadp_ray.reporting import matching, results, scatter
 from tadp_ray.reporting.matching import match_all, rematch
 from tadp_ray.reporting.regression import correlation_notes
 from tadp_ray.reporting.table import build_table
@@ -58,10 +58,13 @@ def done(make_cell, row_of):
 
 
 @pytest.mark.parametrize("rule", HAND)
-def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path) -> None:
+def test_each_rule_gives_what_is_counted_by_hand(
+    rule: str, done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(matching, "TEXT_SIMILARITY", encoder)
     cell, rows = done
     run = rows[cell.fingerprint].run_id
-    found = match_all(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, encoder, tmp_path / "new")
+    found = match_all(rule, [cell], rows, {run: IMAGES, "of another": IMAGES}, tmp_path / "new")
     assert found["of another"] is IMAGES
     for name, wanted in zip(("precision", "recall"), HAND[rule], strict=True):
         values = [each[name] for each in found[run].images]
@@ -69,7 +72,7 @@ def test_each_rule_gives_what_is_counted_by_hand(rule: str, done, tmp_path: Path
     assert (tmp_path / "new" / SIMILAR).is_file() == (rule == "similar")
 
 
-def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
+def test_the_encoder_is_asked_once(done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cell, rows = done
     asked: list[str] = []
 
@@ -77,15 +80,16 @@ def test_the_encoder_is_asked_once(done, tmp_path: Path) -> None:
         asked.append(weights)
         return encoder(weights)
 
+    monkeypatch.setattr(matching, "TEXT_SIMILARITY", counting)
     images = {rows[cell.fingerprint].run_id: IMAGES}
-    first = match_all("similar", [cell], rows, images, counting, tmp_path)
-    assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"]
+    first = match_all("similar", [cell], rows, images, tmp_path)
+    assert match_all("similar", [cell], rows, images, tmp_path) == first and asked == ["pocket"]
     for times, damaged in enumerate((b'{"cut sho', b"\xff", b"[]"), 2):
         (tmp_path / SIMILAR).write_bytes(damaged)
-        assert match_all("similar", [cell], rows, images, counting, tmp_path) == first and asked == ["pocket"] * times
+        assert match_all("similar", [cell], rows, images, tmp_path) == first and asked == ["pocket"] * times
     other = cell.model_copy(update={"digests": {**cell.digests, "weights": "others"}})
     done_other = {other.fingerprint: rows[cell.fingerprint]}
-    assert match_all("similar", [other], done_other, images, counting, tmp_path) == first and len(asked) == 5
+    assert match_all("similar", [other], done_other, images, tmp_path) == first and len(asked) == 5
 
 
 def test_the_background_is_no_name() -> None:
@@ -132,7 +136,8 @@ def test_without_the_encoder_the_table_stands_and_no_figure_by_another_rule(
     def absent(weights: str):
         raise UserError(f"{weights} is not here")
 
+    monkeypatch.setattr(matching, "TEXT_SIMILARITY", absent)
     table = build_table(replace(spec, figure=figure), [cell], rows)
     images = {rows[cell.fingerprint].run_id: IMAGES}
-    told_of, pictures = results.draw_figures(table, [cell], rows, {}, images, tmp_path, absent)
+    told_of, pictures = results.draw_figures(table, [cell], rows, {}, images, tmp_path)
     assert told_of.notes[-1] == "Figure: not drawn, pocket is not here" and pictures == []
