@@ -189,14 +189,16 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         # Only files can be missing.
         return []
-    lines = folder.shared_images(data, train.images, val.images) if isinstance(data, FolderData) else []
+    learned, scored = train.layout, val.layout
+    lines = folder.shared_images(data, learned.images, scored.images) if isinstance(data, FolderData) else []
     if absent := train.absent():
         lines.append(
             f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
             "learns them"
         )
-    if alone := sorted(map(str, {*train.unpaired, *val.unpaired} - train.files - val.files)):
+    paired = {*learned.truths.values(), *scored.truths.values()}
+    if alone := sorted(map(str, {*learned.unpaired, *scored.unpaired} - paired)):
         lines.append(f"data: {pluralized(len(alone), 'files')} of ground truth without an image: {first_few(alone, 3)}")
-    if entries := sorted({*train.unpaired_entries, *val.unpaired_entries}):
+    if entries := sorted({*learned.unpaired_entries, *scored.unpaired_entries}):
         lines.append(f"data: {pluralized(len(entries), 'entries')} of boxes without an image: {first_few(entries, 3)}")
     return lines

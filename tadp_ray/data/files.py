@@ -211,7 +211,7 @@ class FileDataset:
     """
 
     def __init__(self, layout: Layout, index: "Index | None" = None) -> None:
-        self._layout = layout
+        self.layout = layout
         self.classes = layout.classes
         self.ids = tuple(layout.images)
         opened = dict(look_at_all(layout, index))
@@ -223,12 +223,12 @@ class FileDataset:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:
-        return self._layout.sample(self.ids[index])
+        return self.layout.sample(self.ids[index])
 
     def annotation(self, index: int) -> Sample:
         """Return the sample at `index` without its image, which is not read."""
         name = self.ids[index]
-        return self._layout.without_crowds(self._layout.annotation(name, self._found[name].size))
+        return self.layout.without_crowds(self.layout.annotation(name, self._found[name].size))
 
     def present(self, index: int) -> tuple[str, ...]:
         """Return the names of the classes in the full image, in class order."""
@@ -236,7 +236,7 @@ class FileDataset:
 
     def absent(self) -> list[str]:
         """Return the names of learned classes that are in no image."""
-        if not self._layout.classes_learned:
+        if not self.layout.classes_learned:
             return []
         shown = {label for found in self._found.values() for label in found.learned}
         return [name for label, name in enumerate(self.classes) if label not in shown]
@@ -251,36 +251,12 @@ class FileDataset:
         """Least value of the ground truth, such as the nearest in metres; None if all of it is ignored."""
         return min((found.range[0] for found in self._found.values() if found.range), default=None)
 
-    def image_file(self, image_id: str) -> Path:
-        """Return the file of an image."""
-        return self._layout.images[image_id]
-
-    @property
-    def images(self) -> Mapping[str, Path]:
-        """The files of all images by id."""
-        return self._layout.images
-
-    @property
-    def files(self) -> set[Path]:
-        """Return the ground-truth files of all images."""
-        return set(self._layout.truths.values())
-
-    @property
-    def unpaired(self) -> tuple[Path, ...]:
-        """Ground-truth files without an image."""
-        return self._layout.unpaired
-
-    @property
-    def unpaired_entries(self) -> tuple[str, ...]:
-        """Entries without an image in a ground-truth file of many samples."""
-        return self._layout.unpaired_entries
-
     def digest(self) -> str:
         """Return a hash of all files' contents, ids, class names and rules of reading, but not of paths.
 
         Every call reads files that have changed.
         """
-        layout = self._layout
+        layout = self.layout
         files = [file for name in self.ids for file in (layout.images[name], layout.truths[name])]
         # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
         turned = [name for name, found in self._found.items() if found.turned]

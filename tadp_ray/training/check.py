@@ -159,7 +159,7 @@ def check_store(setup: TrainSetup) -> None:
     train, val = setup.train, setup.val
     assert isinstance(train, FileDataset) and isinstance(val, FileDataset)
     for image_id in sorted({*train.ids} & {*val.ids}):
-        one, other = train.image_file(image_id), val.image_file(image_id)
+        one, other = train.layout.images[image_id], val.layout.images[image_id]
         if one != other:
             raise UserError(
                 f"caption.store={str(store)!r}: has one entry {image_id!r} for {one} and {other}; caption the scored images "
@@ -176,7 +176,7 @@ def check_captioned(setup: TrainSetup) -> None:
             header = read_store(path).header
             # An import may give captions other ids.
             hashes = {} if "imported_from" in header else header.get("images_sha256", {})
-            for image_id, file in dataset.images.items():
+            for image_id, file in dataset.layout.images.items():
                 if image_id in hashes and file_digest(file) != hashes[image_id]:
                     raise UserError(
                         f"{path}: its caption of {image_id!r} was made of another image than {file}; caption this split's images "

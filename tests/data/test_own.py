@@ -338,7 +338,7 @@ def test_coco_in_its_own_layout(put: Callable, photo: np.ndarray, tmp_path: Path
     assert train[0].boxes.tolist() == [[1, 2, 4, 6]] and train[0].box_classes.tolist() == [79]
     assert val.ids == ("000000000005", "000000000009") and len(val[0].boxes) == 0
     assert val[1].boxes.tolist() == [[5, 6, 12, 14]]
-    assert [opened.image_file("000000000009").parent.name for opened in (train, val)] == ["train2017", "val2017"]
+    assert [opened.layout.images["000000000009"].parent.name for opened in (train, val)] == ["train2017", "val2017"]
     assert open_dataset(data, "train", tmp_path / "runs").digest() == train.digest()
 
 
