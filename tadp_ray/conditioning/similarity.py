@@ -7,14 +7,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
-from tadp_ray.backbones.latent.load import UNREADABLE, check_finite, frozen, load_part
+from tadp_ray.backbones.latent.load import check_finite, explained, frozen, load_part
 from tadp_ray.backbones.latent.weights import LAYOUT, locate
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.captions.alignment import Similarity
 from tadp_ray.conditioning.tokenizer import load_tokenizer
-from tadp_ray.errors import UserError
 
 BATCH = 256
 
@@ -32,27 +30,20 @@ def text_similarity(weights: str) -> Similarity:
         diffusion = load_diffusion(weights)
         tokenizer, encoder = diffusion.tokenizer, diffusion.text_encoder
     else:
-        transformers_logging.disable_progress_bar()
         tokenizer = load_tokenizer(weights)[0]
-        try:
+        with explained(weights, place, LAYOUT):
             encoder = frozen(load_part(CLIPTextModel, place, "text_encoder"))
-        except (UserError, *UNREADABLE) as error:
-            raise UserError(f"--weights {weights}: {place} cannot be loaded ({error}); {LAYOUT}") from None
-        check_finite(place, {"text_encoder": encoder})
+            check_finite(place, {"text_encoder": encoder})
 
     def similarity(texts: Sequence[str], names: Sequence[str]) -> np.ndarray:
-        return (end_states(tokenizer, encoder, texts) @ end_states(tokenizer, encoder, names).T).numpy()
+        states, wanted = (normalize(end_states(tokenizer, encoder, each), dim=-1) for each in (texts, names))
+        return (states @ wanted.T).numpy()
 
     return similarity
 
 
-def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
-    """Return the normalized states (N, D) at the eos tokens of short texts, on the CPU."""
-    return normalize(end_states_of(tokenizer, text_encoder, texts), dim=-1)
-
-
 @torch.no_grad()
-def end_states_of(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
+def end_states(tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, texts: Sequence[str]) -> Tensor:
     """Return the states (N, D) at the eos tokens of short texts, on the CPU."""
     states = []
     for start in range(0, len(texts), BATCH):

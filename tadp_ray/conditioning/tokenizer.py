@@ -30,7 +30,7 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
         place = locate(weights)
         if place.is_file():
             raise UserError(
-                f"--weights {weights}: a single file holds no tokenizer; name a diffusers folder, or a folder with "
+                f"model.weights={weights!r}: a single file holds no tokenizer; name a diffusers folder, or a folder with "
                 "vocab.json and merges.txt"
             )
         folder = place / "tokenizer"
@@ -39,12 +39,12 @@ def load_tokenizer(weights: str) -> tuple[CLIPTokenizer, int]:
             length = int(json.loads(config.read_bytes())["max_position_embeddings"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"--weights {weights}: {config} tells no max_position_embeddings ({error!r}); {LAYOUT}"
+                f"model.weights={weights!r}: {config} tells no max_position_embeddings ({error!r}); {LAYOUT}"
             ) from None
     try:
         return CLIPTokenizer.from_pretrained(folder), length - 2
     except (OSError, ValueError) as error:
-        raise UserError(f"--weights {weights}: the tokenizer in {folder} cannot be loaded ({error})") from None
+        raise UserError(f"model.weights={weights!r}: the tokenizer in {folder} cannot be loaded ({error})") from None
 
 
 def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:

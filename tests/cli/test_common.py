@@ -112,6 +112,14 @@ def test_an_error_names_the_option_that_the_command_has(
     assert said.count("--set") == ("--set" in words)
 
 
+def test_a_tokenizer_that_is_missing_is_told_by_the_option(tmp_path: Path) -> None:
+    (tmp_path / "said.jsonl").write_text('{"caption_store": 1, "images": 1}\n{"id": "a", "captions": ["a car"]}\n')
+    (tmp_path / "single.safetensors").touch()
+    words = ["caption", "stats", str(tmp_path / "said.jsonl"), "--weights", str(tmp_path / "single.safetensors")]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and f"error: --weights '{words[-1]}': a single file holds no tokenizer" in done.output
+
+
 LOGS = """\
 import logging
 from tadp_ray.logs import log_level

@@ -29,10 +29,11 @@ def test_a_tokenizer_is_found_in_weights_and_by_itself(shared: Path, tmp_path: P
     assert load_tokenizer("pocket")[1] == 75
     tokenizer, budget = load_tokenizer(str(shared / "data/weights/clip_tokenizer_hf"))
     assert budget == 75 and count_tokens(tokenizer, "dining table " * 100) == 200
-    single = tmp_path / "model.safetensors"
+    single = tmp_path / "single.safetensors"
     single.touch()
     with pytest.raises(
-        UserError, match=r"model\.safetensors: a single file holds no tokenizer; name a diffusers folder"
+        UserError,
+        match=r"model\.weights='.*single\.safetensors': a single file holds no tokenizer; name a diffusers folder",
     ):
         load_tokenizer(str(single))
 

@@ -18,7 +18,7 @@ from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWi
 from tadp_ray.backbones.latent.weights import INDEX
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.captions.describe import class_list
-from tadp_ray.conditioning.similarity import end_states_of
+from tadp_ray.conditioning.similarity import end_states
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import Scenes
 from tadp_ray.errors import UserError
@@ -125,7 +125,7 @@ def match(job: PretrainJob, plan: ImageEncoderTraining, diffusion: Diffusion) ->
     cache.render(job.world, job.say)
     images, rng = cache.images(), np.random.default_rng((plan.seed, 3))
     captions = [scene.draw(rng, drop=0.0) for scene in cache.captions() for _ in range(CAPTIONS)]
-    states = end_states_of(diffusion.tokenizer, diffusion.text_encoder, captions)
+    states = end_states(diffusion.tokenizer, diffusion.text_encoder, captions)
     states = states.unflatten(0, (len(images), CAPTIONS))
     torch.manual_seed(plan.seed)
     contrast = Contrast(plan.size, states.shape[-1]).train()
@@ -164,7 +164,7 @@ def retrieval(contrast: Contrast, diffusion: Diffusion, size: int) -> dict[str, 
     scenes = Scenes("val", JUDGED, size=size)
     captions = [class_list(scenes.present(index)) for index in range(JUDGED)]
     images = torch.from_numpy(np.stack([scenes[index].image for index in range(JUDGED)]))
-    states = end_states_of(diffusion.tokenizer, diffusion.text_encoder, captions)
+    states = end_states(diffusion.tokenizer, diffusion.text_encoder, captions)
     nearest = contrast.similarities(images, states).topk(5).indices.tolist()
     # Scenes with the same classes have the same caption.
     hits = [[captions[place] == own for place in row] for own, row in zip(captions, nearest, strict=True)]

@@ -14,7 +14,7 @@ from tadp_ray.captions.describe import class_list
 from tadp_ray.cli import app
 from tadp_ray.conditioning.encoder_files import locate_encoder
 from tadp_ray.conditioning.image_encoder import load_image_encoder
-from tadp_ray.conditioning.similarity import end_states_of
+from tadp_ray.conditioning.similarity import end_states
 from tadp_ray.config.pretraining import ImageEncoderTraining
 from tadp_ray.data.scenes import THINGS, Scenes
 from tadp_ray.errors import UserError
@@ -119,4 +119,4 @@ def test_the_shipped_encoder_s_embedding_says_which_things_are_in_an_image() -> 
     scores = design[400:] @ weights
     inside, outside = scores[present[400:] == 1], scores[present[400:] == 0]
     assert (inside[:, None] > outside).float().mean() > 0.62
-    assert end_states_of(diffusion.tokenizer, diffusion.text_encoder, [class_list(["cow"])]).shape == (1, 64)
+    assert end_states(diffusion.tokenizer, diffusion.text_encoder, [class_list(["cow"])]).shape == (1, 64)
