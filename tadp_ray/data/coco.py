@@ -80,6 +80,11 @@ class Annotation(CocoBox):
     ignore: bool = False
     difficult: bool = False
 
+    @property
+    def unscored(self) -> bool:
+        """Whether scores pass it over."""
+        return self.iscrowd or self.ignore or self.difficult
+
 
 class Annotations(CocoEntry):
     """An annotation file."""
@@ -179,7 +184,7 @@ def _fields(image: Image, entries: Sequence[Annotation], labels: Mapping[int, in
     return {
         "boxes": boxes,
         "box_classes": np.array([labels[entry.category_id] for entry in entries], np.int64),
-        "difficult": np.array([entry.iscrowd or entry.ignore or entry.difficult for entry in entries], bool),
+        "difficult": np.array([entry.unscored for entry in entries], bool),
         "crowd": np.array([entry.iscrowd for entry in entries], bool),
         **size,
     }

@@ -1,7 +1,7 @@
 """Pascal VOC: segmentation 2012 with the extended training masks, and detection 2007 and 2012."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
@@ -111,9 +111,23 @@ def read_annotation(path: Path) -> ElementTree.Element:
     return root
 
 
-def read_objects(path: Path) -> list[ElementTree.Element]:
-    """Return the <object> entries of an annotation file; UserError as in `read_annotation`."""
-    return read_annotation(path).findall("object")
+def read_objects(path: Path) -> Iterator[tuple[int, str, list[float], bool]]:
+    """Yield the objects of an annotation file, without parts of objects.
+
+    Of each its number from 1, its name, its first and last pixels counted from 1 (xmin, ymin, xmax, ymax), and whether it is
+    difficult, so that scores pass it over.
+
+    Raises:
+        UserError: the file is no annotation, or an object has no box, or a mark of difficulty that is neither 0 nor 1.
+    """
+    for number, thing in enumerate(read_annotation(path).findall("object"), 1):
+        name = thing.findtext("name", "").strip()
+        place = f"{path}: object {number} ({name})"
+        try:
+            corners = [corner(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")]
+        except ValueError:
+            raise UserError(f"{place} has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it") from None
+        yield number, name, corners, is_difficult(thing, place)
 
 
 def read_boxes(path: Path) -> Fields:
@@ -143,18 +157,12 @@ def read_named_boxes(path: Path, names: Sequence[str], known: str) -> Fields:
         UserError: the file cannot be read, or an object has no box or another name.
     """
     boxes, classes, difficult = [], [], []
-    for number, thing in enumerate(read_objects(path), 1):
-        name = thing.findtext("name", "").strip()
+    for number, name, corners, passed_over in read_objects(path):
         if name not in names:
             raise UserError(f"{path}: object {number} is called {name!r}; {known} {', '.join(names)}")
-        try:
-            boxes.append([corner(thing.findtext(f"bndbox/{side}", "")) for side in ("xmin", "ymin", "xmax", "ymax")])
-        except ValueError:
-            raise UserError(
-                f"{path}: object {number} ({name}) has no <bndbox> of four numbers xmin, ymin, xmax, ymax; correct it"
-            ) from None
+        boxes.append(corners)
         classes.append(names.index(name))
-        difficult.append(is_difficult(thing, f"{path}: object {number} ({name})"))
+        difficult.append(passed_over)
     return {
         "boxes": np.array(boxes, np.float32).reshape(-1, 4) - np.array([1, 1, 0, 0], np.float32),
         "box_classes": np.array(classes, np.int64),

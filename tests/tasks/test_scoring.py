@@ -353,10 +353,12 @@ def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp
     ]
     with pytest.raises(UserError, match="no object is called dgo; they are called cat, dog"):
         score_detection(folder, annotations, ("dgo",))
-    (annotations / "one.xml").write_text("<annotation><object><name>dog</name></object></annotation>")
+    box = "<bndbox><xmin>9</xmin><ymin>1</ymin><xmax>2</xmax><ymax>10</ymax></bndbox>"
+    (annotations / "one.xml").write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
     (annotations / "two.xml").write_text("<annotation>")
     with pytest.raises(
-        UserError, match=r"one.xml: object 1 \(dog\) needs a <bndbox>.*\n.*two.xml: cannot be read as XML"
+        UserError,
+        match=r"one.xml: object 1 \(dog\) needs a <bndbox>.*, not 9, 1, 2, 10;.*\n.*two.xml: cannot be read as XML",
     ):
         score_detection(folder, annotations, ("dog",))
 

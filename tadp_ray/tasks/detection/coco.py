@@ -36,8 +36,7 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[LabelledBox]] = {image: [] for image in names.values()}
     for entry in file.annotations:
-        difficult = entry.iscrowd or entry.ignore or entry.difficult
-        found = LabelledBox(categories[entry.category_id], entry.edges, difficult, entry.iscrowd)
+        found = LabelledBox(categories[entry.category_id], entry.edges, entry.unscored, entry.iscrowd)
         objects[names[str(entry.image_id)]].append(found)
     wanted = set(selected(images, objects, path))
     sizes = {names[str(image.id)]: (image.height, image.width) for image in file.images if image.height and image.width}

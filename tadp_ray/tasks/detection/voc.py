@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tadp_ray.data.names import find_files
-from tadp_ray.data.pascal import is_difficult, read_objects
+from tadp_ray.data.pascal import read_objects
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import composed, read_text
 from tadp_ray.tasks.detection.labelled import Box, LabelledBox, Truth, selected
@@ -34,19 +34,17 @@ def read_annotation(path: Path) -> Iterator[LabelledBox]:
     """Yield the objects of one image; parts of objects are ignored.
 
     Raises:
-        UserError: the file is not XML, or an object lacks its name or box.
+        UserError: see `data.pascal.read_objects`; or the corners of a box are out of order.
     """
-    for number, element in enumerate(read_objects(path), 1):
-        name = element.findtext("name", "").strip()
-        corners = [element.findtext(f"bndbox/{side}", "") for side in ("xmin", "ymin", "xmax", "ymax")]
+    for number, name, corners, difficult in read_objects(path):
         try:
-            box = edges(numbers(corners))
+            box = edges(corners)
         except ValueError:
             raise UserError(
-                f"{path}: object {number} ({name}) needs a <bndbox> with numbers xmin <= xmax and ymin <= ymax, not "
-                f"{', '.join(corners)}; correct it"
+                f"{path}: object {number} ({name}) needs a <bndbox> with xmin <= xmax and ymin <= ymax, not "
+                f"{', '.join(f'{value:g}' for value in corners)}; correct it"
             ) from None
-        yield LabelledBox(name, box, is_difficult(element, f"{path}: object {number} ({name})"))
+        yield LabelledBox(name, box, difficult)
 
 
 def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
