@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 import tadp_ray
 from tadp_ray.api import trained
@@ -21,7 +20,6 @@ from tadp_ray.api.trained import TrainedModel
 from tadp_ray.backbones.families import family_of
 from tadp_ray.backbones.stable_diffusion.attention import reading_maps
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
-from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.model import MODELS
 from tadp_ray.config.vocabulary import RESULT_COLUMNS
@@ -36,6 +34,7 @@ from tadp_ray.training.model import TADP
 from tadp_ray.training.predict import predict_cell
 from tadp_ray.training.run import build_model
 from tadp_ray.training.setup import TrainSetup
+from tests.fixtures.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[1]
 PROMPT = "a cat on grass"
@@ -369,11 +368,6 @@ def test_runs_and_weights_that_are_not_there_are_named(finished_run, store, tmp_
     (cell.folder / MODEL).unlink()
     with pytest.raises(tadp_ray.UserError, match="the cell's weights were moved or deleted"):
         tadp_ray.load_trained(run, tracking_uri=store.uri)
-
-
-def invoke(*words: object):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.slow

@@ -6,20 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.conditioning.text_encoder import read_class_embeddings
 from tadp_ray.files import acquire_lock
 from tadp_ray.paper.pocket import gate
 from tadp_ray.tracking.findings import findings
+from tests.fixtures.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def invoke(*words: object):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.mark.parametrize(

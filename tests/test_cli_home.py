@@ -3,16 +3,15 @@
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
+from tests.fixtures.cli import invoke
 
 
 @pytest.mark.parametrize("words", [["~/schemas"], ["--", "~/schemas"]])
 def test_home_in_arguments(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["schema", *words])
+    result = invoke("schema", *words)
     assert result.exit_code == 0, result.output
     assert (tmp_path / "schemas/recipe.json").is_file() and not (tmp_path / "~").exists()
 
@@ -21,10 +20,10 @@ def test_home_in_arguments(words: list[str], tmp_path: Path, monkeypatch: pytest
 def test_home_behind_an_equals_sign_and_in_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["data", "check", "ade20k", "--root=~/photos"])
+    result = invoke("data", "check", "ade20k", "--root=~/photos")
     assert f"{tmp_path}/photos" in result.output.replace("\n", ""), result.output
     (tmp_path / "mine.yaml").write_text(
         "schedule: {iterations: 2, batch_size: 2, learning_rate: 1e-3}\ncaption: {source: oracle}\n"
     )
-    shown = CliRunner().invoke(app, ["train", "~/mine.yaml", "--dry-run", "--set", "compute.storage=~/runs"])
+    shown = invoke("train", "~/mine.yaml", "--dry-run", "--set", "compute.storage=~/runs")
     assert f"storage: {tmp_path}/runs" in shown.output, shown.output

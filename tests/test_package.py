@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 import tadp_ray
-from tadp_ray.cli import app
 from tadp_ray.cli.common import names_of
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import load_experiment
@@ -33,6 +31,7 @@ from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.inputs import personalization_for
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = [(kind, name) for kind in KINDS for name in shipped(kind)]
@@ -45,11 +44,6 @@ LOADS: dict[str, Callable[[Path], Any]] = {
     "personalizations": load_personalization,
 }
 every_file = pytest.mark.parametrize(("kind", "name"), SHIPPED, ids=[f"{kind}/{name}" for kind, name in SHIPPED])
-
-
-def invoke(*words: object):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 @pytest.fixture(scope="module")

@@ -15,18 +15,6 @@ def make(diffusion: Diffusion, **settings: object) -> StableDiffusionBackbone:
     return StableDiffusionBackbone(diffusion, MODELS["stable_diffusion"](**settings), tokens=13)
 
 
-@pytest.fixture
-def latents() -> Tensor:
-    """Latents (2, 4, 16, 24)."""
-    return torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(2))
-
-
-@pytest.fixture
-def text() -> Tensor:
-    """Contexts (2, L, D)."""
-    return torch.randn(2, 13, 20, generator=torch.Generator().manual_seed(1))
-
-
 def trained(backbone: StableDiffusionBackbone) -> set[str]:
     return {name for name, parameter in backbone.named_parameters() if parameter.requires_grad}
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
 from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.making import missing_stores
@@ -21,6 +20,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.setup import TrainSetup
+from tests.fixtures.cli import invoke
 
 RECIPES = Path(__file__).resolve().parents[2] / "experiments/recipes"
 BLIP = "tadp-ray caption blip"
@@ -151,7 +151,7 @@ def test_a_training_with_captions_of_other_form_is_mended_by_the_command_that_it
 
     def run(error: str) -> None:
         words = shlex.split(re.search("tadp-ray (caption import .*?), and name the new file", error)[1])
-        result = CliRunner().invoke(app, words)
+        result = invoke(*words)
         assert result.exit_code == 0 and "captions of 3 images; 0 images left out" in result.output, error
 
     with pytest.raises(UserError, match=r"not a caption store but one object a line") as caught:
@@ -163,7 +163,7 @@ def test_a_training_with_captions_of_other_form_is_mended_by_the_command_that_it
     assert setup.train_prompts.by_id == {"train_jpg": "a train_jpg", "train_png": "a train_png"}
     assert setup.val_prompts.by_id == {"val_png": "a val_png"}
     # Ids with an ending are no image's.
-    assert CliRunner().invoke(app, ["caption", "import", "captions.jsonl", "--out", "raw.jsonl"]).exit_code == 0
+    assert invoke("caption", "import", "captions.jsonl", "--out", "raw.jsonl").exit_code == 0
     (cell,) = planned("raw.jsonl").cells
     with pytest.raises(UserError, match=r"'train_jpg' is 'train_jpg\.jpg' there") as caught:
         _ = TrainSetup(cell.recipe, 0).train_prompts

@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from tadp_ray.captions.nouns import NOUNS, load_tagger, nouns_of, nouns_store
 from tadp_ray.captions.store import CaptionStore, read_store
-from tadp_ray.cli import app
+from tests.fixtures.cli import invoke
 
 
 def by_list(words: Sequence[str]) -> list[str]:
@@ -36,7 +35,7 @@ def test_tags_and_the_oracle_s_mark_stay() -> None:
 def test_without_the_tagger_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "HanTa.HanoverTagger", None)
     CaptionStore({"a": ("a cat",)}).write(tmp_path / "a.jsonl")
-    done = CliRunner().invoke(app, ["caption", "nouns", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "b.jsonl")])
+    done = invoke("caption", "nouns", tmp_path / "a.jsonl", "--out", tmp_path / "b.jsonl")
     assert done.exit_code == 2 and "pip install HanTa" in done.stderr
 
 
@@ -46,7 +45,7 @@ def test_english_captions_are_tagged(tmp_path: Path, needs_extra: Callable[[str,
     CaptionStore({"a": ("a cat laying on a bed with a pillow", "two dogs and a television")}).write(
         tmp_path / "a.jsonl"
     )
-    done = CliRunner().invoke(app, ["caption", "nouns", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "b.jsonl")])
+    done = invoke("caption", "nouns", tmp_path / "a.jsonl", "--out", tmp_path / "b.jsonl")
     assert done.exit_code == 0, done.output
     made = read_store(tmp_path / "b.jsonl")
     assert made["a"] == ("cat bed pillow", "dogs television") and made.header["tagger"].startswith("HanTa ")

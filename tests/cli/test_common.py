@@ -14,10 +14,10 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.cli.common import Commands, console, say
 from tadp_ray.cli.streams import RobustStream
 from tadp_ray.network import bypass_proxy
+from tests.fixtures.cli import invoke
 
 SCRIPT = """\
 import os, signal, sys
@@ -106,7 +106,7 @@ def test_an_error_names_the_option_that_the_command_has(
 ) -> None:
     (tmp_path / "said.jsonl").write_text('{"caption_store": 1, "images": 1}\n{"id": "a", "captions": ["a car"]}\n')
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((64, 64, 3), np.uint8))
-    done = CliRunner().invoke(app, words)
+    done = invoke(*words)
     said = " ".join(done.output.split())
     assert done.exit_code in (1, 2) and f"{named}: there is no such folder" in said and mend in said
     assert said.count("--set") == ("--set" in words)
@@ -116,7 +116,7 @@ def test_a_tokenizer_that_is_missing_is_told_by_the_option(tmp_path: Path) -> No
     (tmp_path / "said.jsonl").write_text('{"caption_store": 1, "images": 1}\n{"id": "a", "captions": ["a car"]}\n')
     (tmp_path / "single.safetensors").touch()
     words = ["caption", "stats", str(tmp_path / "said.jsonl"), "--weights", str(tmp_path / "single.safetensors")]
-    done = CliRunner().invoke(app, words)
+    done = invoke(*words)
     assert done.exit_code == 2 and f"error: --weights '{words[-1]}': a single file holds no tokenizer" in done.output
 
 
@@ -292,5 +292,5 @@ def test_a_device_that_cannot_pretrain_is_refused_at_once(
     device: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, ["pocket", "pretrain", "out", "--device", device])
+    done = invoke("pocket", "pretrain", "out", "--device", device)
     assert done.exit_code == 2 and said in " ".join(done.stderr.split()) and not [*tmp_path.iterdir()]

@@ -8,11 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 from tadp_ray.api import gains as api_gains
 from tadp_ray.api.gains import compared_runs
-from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.yaml12 import parse_yaml
@@ -30,6 +28,7 @@ from tadp_ray.training.checkpoint import write_tensors
 from tadp_ray.training.run import build_model, train_cell
 from tadp_ray.training.setup import TrainSetup
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 HITS = {0.5: (10, 50, 30, 40, 20), 1.0: (90, 55, 30, 5, 10)}
 """Correct pixels of a hundred in each of five images, by precision: two images gain, one is a draw, two lose."""
@@ -63,7 +62,7 @@ def trained(experiment: Path, store, journals, tmp_path: Path) -> Path:
 def gains(experiment: Path | str, store, out: Path, *words: str):
     """Run the command."""
     own = ["picture", "gains", experiment, out, "--tracking-uri", store.uri, "--storage", out.parent / "runs", *words]
-    return CliRunner().invoke(app, [str(word) for word in own])
+    return invoke(*own)
 
 
 @pytest.mark.slow
@@ -106,11 +105,11 @@ def test_a_run_is_predicted_anew_while_its_data_are_those_of_its_training(
 ) -> None:
     run = query.rows(store, "tiny")[0].run_id
     own = ["predict", run, str(tmp_path / "out"), "--tracking-uri", store.uri, "--storage", str(tmp_path / "runs")]
-    result = CliRunner().invoke(app, own)
+    result = invoke(*own)
     assert result.exit_code == 0, result.output
     command = result.stdout.rpartition("to score them: ")[2]
     assert command.startswith(f"tadp-ray score segmentation --predictions {tmp_path}/out/predictions --targets ")
-    scored = CliRunner().invoke(app, [*shlex.split(command)[1:], "--json"])
+    scored = invoke(*shlex.split(command)[1:], "--json")
     assert json.loads(scored.stdout)["images"] == 5
     read = query.trained_cell
 
@@ -120,7 +119,7 @@ def test_a_run_is_predicted_anew_while_its_data_are_those_of_its_training(
 
     monkeypatch.setattr(query, "trained_cell", of_other_images)
     own[2] = str(tmp_path / "other")
-    result = CliRunner().invoke(app, own)
+    result = invoke(*own)
     assert result.exit_code == 2 and f"run {run}: its val changed since it was trained" in " ".join(
         result.stderr.split()
     )

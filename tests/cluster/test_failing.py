@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.layout import TRACEBACK, WORKER_LOG
 from tadp_ray.tracking.query import rows
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import final_metrics, read_journal
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.cluster
 BUG = """\
@@ -65,7 +64,7 @@ def test_a_bug_leaves_its_traceback(
     flags = [word for change in changes for word in ("--set", change)]
     after_import("tadp_ray.training.perception", BUG)
     monkeypatch.chdir(folder)
-    done = CliRunner().invoke(app, ["sweep", str(experiment), *flags])
+    done = invoke("sweep", experiment, *flags)
     assert done.exit_code == 1 and "Traceback" not in done.output, done.output
     broken, whole, *diverging = make_plan(experiment, "pocket", overrides=changes).cells
     assert final_metrics(whole.folder, whole.fingerprint) is not None

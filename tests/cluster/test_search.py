@@ -5,12 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.load import load_recipe
 from tadp_ray.sweep.search import plan_search
 from tadp_ray.training.journal import final_metrics, read_journal
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.cluster
 SEARCH = """\
@@ -43,7 +42,7 @@ def test_the_best_candidate_becomes_a_recipe(
     flags = [word for change in changes for word in ("--set", change)]
     command = ["search", str(recipe), str(file), *flags, "--out"]
     monkeypatch.chdir(tmp_path)
-    done = CliRunner().invoke(app, [*command, str(out)])
+    done = invoke(*command, out)
     assert done.exit_code == 0, done.output
 
     cells = plan_search(recipe, file, [changes[0], f"compute.storage={tmp_path}/runs"], 0).cells
@@ -63,9 +62,9 @@ def test_the_best_candidate_becomes_a_recipe(
     # The same search again trains nothing.
     ended = sum(final is not None for final in finals)
     journals = [list(read_journal(cell.folder)) for cell in cells]
-    again = CliRunner().invoke(app, [*command, str(out.with_name("again.yaml"))])
+    again = invoke(*command, out.with_name("again.yaml"))
     assert f"5 cells, {ended} already finished, {5 - ended} stopped early, 0 to train" in again.output, again.output
     assert [list(read_journal(cell.folder)) for cell in cells] == journals
     assert load_recipe(out.with_name("again.yaml")).schedule == found.schedule
-    shown = json.loads(CliRunner().invoke(app, ["status", "--json"]).stdout)["cells"]
+    shown = json.loads(invoke("status", "--json").stdout)["cells"]
     assert [cell["state"] for cell in shown] == ["finished" if final else "stopped early" for final in finals]

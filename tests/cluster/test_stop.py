@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.training.reporter import checkpoints
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.cluster
 
@@ -18,14 +17,14 @@ def test_stop_from_another_command_keeps_the_checkpoint(sweep, one_at_a_time) ->
     hit.wait_for_checkpoint()
     storage = ["--storage", f"{hit.folder}/runs"]
     words = ["--json", *storage, "--tracking-uri", f"sqlite:///{hit.folder}/mlflow.db"]
-    (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
+    (listed,) = json.loads(invoke("list", *words).stdout)
     assert (listed["name"], listed["state"], listed["cells"]) == ("tiny", "running", 4)
-    cells = json.loads(CliRunner().invoke(app, ["status", *words]).stdout)["cells"]
+    cells = json.loads(invoke("status", *words).stdout)["cells"]
     assert "not started" in [cell["state"] for cell in cells]
-    done = CliRunner().invoke(app, ["stop", *storage])
+    done = invoke("stop", *storage)
     assert done.exit_code == 0 and "tiny (pocket scale) was stopped" in done.stdout, done.output
     code, said = hit.end()
     assert code == 130 and "run the same command again to resume" in said and not driver.is_running(), said
-    (listed,) = json.loads(CliRunner().invoke(app, ["list", *words]).stdout)
+    (listed,) = json.loads(invoke("list", *words).stdout)
     assert listed["state"] == "stopped"
     assert any(checkpoints(cell) for cell in hit.folder.glob("runs/cells/*"))

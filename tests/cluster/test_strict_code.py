@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.tracking.query import finished, rows, trained_cell
 from tadp_ray.tracking.store import open_store
 from tadp_ray.training.journal import read_journal
 from tadp_ray.training.provenance import installed
 from tadp_ray.training.run import train_cell
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.cluster
 ONE = ("--only", "caption.precision=1.0", "--only", "caption.recall=1.0")
@@ -28,7 +27,7 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     place = f"compute.storage={tmp_path}/runs"
 
     def sweep(*flags: str) -> str:
-        done = CliRunner().invoke(app, ["sweep", str(experiment), "--set", place, *ONE, *flags])
+        done = invoke("sweep", experiment, "--set", place, *ONE, *flags)
         assert done.exit_code == 0, done.output
         return done.stdout
 

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +27,7 @@ def test_a_finished_sweep_is_never_trained_again(sweep, one_at_a_time, undisturb
     assert first.table() == undisturbed and first.steps() == trained
     assert (first.folder / "runs/tiny/pocket/curves.png").is_file()
     with chdir(first.folder):
-        done = CliRunner().invoke(app, ["table", str(experiment)])
+        done = invoke("table", experiment)
     assert done.exit_code == 0 and first.table() == undisturbed, done.output
 
 

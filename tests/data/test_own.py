@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.data import PublishedData
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
@@ -20,6 +18,7 @@ from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import Datasets, open_dataset, remarks
 from tadp_ray.data.files import FileDataset, Layout
 from tadp_ray.data.folder import layout
+from tests.fixtures.cli import invoke
 
 SIZE = {"height": 40, "width": 48}
 XML = """<annotation><object><name>{name}</name><bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax>
@@ -366,12 +365,12 @@ def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, t
 
     def checked() -> Any:
         words = ["data", "check", "folder_depth", "--root", str(tmp_path), "--storage", str(tmp_path / "runs")]
-        return CliRunner().invoke(app, words)
+        return invoke(*words)
 
     # A folder's name is no YAML.
     for name in ("set #1", "2024", "null"):
         words = ["data", "check", "folder_depth", "--root", name, "--storage", str(tmp_path / "runs")]
-        assert f"data.root='{name}'" in CliRunner().invoke(app, words).output
+        assert f"data.root='{name}'" in invoke(*words).output
     good = checked()
     assert good.exit_code == 0 and "train: 2 images, 2 valid" in good.stdout and "no problems" in good.stdout
     assert "depth in metres 0.9 to 0.9" in good.stdout and "classes" not in good.stdout
@@ -380,7 +379,7 @@ def test_data_check_looks_at_the_data_of_a_recipe(photos: Path, put: Callable, t
     (tmp_path / "val_depth/b.png").unlink()
     bad = checked()
     assert bad.exit_code == 1 and "data.val.depth='val_depth/*': no depth map in" in bad.stdout
-    refused = CliRunner().invoke(app, ["data", "check", "pocket_depth"])
+    refused = invoke("data", "check", "pocket_depth")
     assert refused.exit_code == 2 and "data.kind: scenes has no files to check" in refused.stderr
 
 

@@ -7,18 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.tracking.findings import findings
+from tests.fixtures.cli import invoke
 
 CLASSES = "sky,sea,cat"
 NAMES = ("a", "b", "c")
-
-
-def invoke(*words: object):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def save(path: Path, values: np.ndarray) -> None:

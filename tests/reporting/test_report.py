@@ -5,13 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.reporting.report import other_section
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry
 from tadp_ray.tracking.sweep_run import SweepRun
+from tests.fixtures.cli import invoke
 
 FACTS = {
     "name": "copy_paste",
@@ -31,11 +30,6 @@ FACTS = {
     "notes": ["photographs are not here"],
     "pictures": ["maps.png", "maps.pdf"],
 }
-
-
-def invoke(*words: object):
-    """Run a command in this process."""
-    return CliRunner().invoke(app, [str(word) for word in words])
 
 
 def report(store, experiments: Path, folder: Path):

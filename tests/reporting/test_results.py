@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from typer.testing import CliRunner
 
 from tadp_ray.api.experiments import read_plan
-from tadp_ray.cli import app
 from tadp_ray.config.table import Side
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.reporting.results import file_name, fill_table
@@ -20,6 +18,7 @@ from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 IMAGES = 40
 
@@ -85,12 +84,12 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     stale = tmp_path / "answers/tiny/pocket/curves.png"
     stale.write_bytes(b"of another answer")
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
-    assert CliRunner().invoke(app, list(map(str, words))).exit_code == 0
+    assert invoke(*words).exit_code == 0
     assert not stale.exists()
     folder = tmp_path / "answers/tiny/pocket"
     plain = {path.name: path.read_bytes() for path in folder.glob("table.*")}
     assert set(plain) == {f"table.{ending}" for ending in ("md", "tex", "html", "csv", "png")}
-    result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=1"])
+    result = invoke(*words, "--against", "precision=1")
     assert result.exit_code == 0, result.output
     # The plain table stays, on disk and in MLflow, beside the comparison.
     assert {path.name: path.read_bytes() for path in folder.glob("table.*")} == plain
@@ -110,7 +109,7 @@ def test_table_and_figure_come_from_mlflow_alone(experiment: Path, tmp_path: Pat
     first, last = (finished(store, [plan.cells[i].fingerprint])[plan.cells[i].fingerprint] for i in (0, 3))
     assert per_image(store, first) is None and len(per_image(store, last).ids) == IMAGES
 
-    result = CliRunner().invoke(app, [*map(str, words), "--against", "precision=0.7"])
+    result = invoke(*words, "--against", "precision=0.7")
     assert result.exit_code == 2 and "did you mean 'caption.precision=0.5'" in result.stderr
 
 
@@ -127,7 +126,7 @@ def test_claims_are_told_in_the_terminal_on_disk_and_in_mlflow(experiment: Path,
         )
     swept(experiment)
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "answers"]
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     said = " ".join(result.stdout.split())
     assert "more is more (20.00 points of mIoU (1 seed); at least 0): not decided: run --seeds 0,1,2" in said
@@ -142,8 +141,6 @@ def test_claims_are_told_in_the_terminal_on_disk_and_in_mlflow(experiment: Path,
         text = (tmp_path / f"{name}.yaml").read_text()
         text = text.replace("recipe.yaml", "../recipe.yaml").replace("sweep.yaml", "../sweep.yaml")
         (tmp_path / f"asked/{name}.yaml").write_text(text)
-    report = CliRunner().invoke(
-        app, ["report", str(tmp_path / "out"), "--experiments", str(tmp_path / "asked"), "--tracking-uri", store.uri]
-    )
+    report = invoke("report", tmp_path / "out", "--experiments", tmp_path / "asked", "--tracking-uri", store.uri)
     assert report.exit_code == 0, report.output
     assert kept in (tmp_path / "out/report.md").read_text()

@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.asked import make_sweep
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.shipped import shipped
@@ -24,6 +22,7 @@ from tadp_ray.tracking.run_spec import cell_run_spec
 from tadp_ray.tracking.sender import replay
 from tadp_ray.tracking.sweep_run import parent, record_plan, show_table
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 
 def asked(recipe: Path, *axes: str, **settings: Any) -> ExperimentPlan:
@@ -188,11 +187,11 @@ def test_its_table_and_its_report_come_from_mlflow_alone(
         (tmp_path / file).unlink()
     words = ["--tracking-uri", store.uri]
     folder = tmp_path / "tables"
-    done = CliRunner().invoke(app, ["table", "recipe-recall-timestep", "--storage", str(folder), *words])
+    done = invoke("table", "recipe-recall-timestep", "--storage", folder, *words)
     assert done.exit_code == 0, done.output
     text = (folder / "recipe-recall-timestep/pocket/table.md").read_text()
     assert "| recall | timestep 1 | timestep 50 |" in text and "| 1.0 | 30.00 | **40.00** |" in text
-    shown = CliRunner().invoke(app, ["table", "recipe-recall-timestep", "--storage", str(folder), "--json", *words])
+    shown = invoke("table", "recipe-recall-timestep", "--storage", folder, "--json", *words)
     found = json.loads(shown.stdout)
     assert (found["rows"], found["columns"]) == (["caption.recall"], ["model.timestep"])
     assert [entry["mean"] for entry in found["entries"]] == [10, 20, 30, 40]
@@ -203,7 +202,7 @@ def test_its_table_and_its_report_come_from_mlflow_alone(
         "table: {title: t, rows: [caption.precision], columns: [caption.recall]}\n"
     )
     report = ["report", str(tmp_path / "report"), "--experiments", str(tmp_path / "experiments"), *words]
-    done = CliRunner().invoke(app, report)
+    done = invoke(*report)
     assert done.exit_code == 0, done.output
     assert "recipe: mIoU (%) by caption.recall and model.timestep" in done.output
     assert plan.command in (tmp_path / "report/report.md").read_text()
@@ -211,9 +210,9 @@ def test_its_table_and_its_report_come_from_mlflow_alone(
 
 def test_a_table_of_neither_a_file_nor_a_sweep_names_the_nearest(store, run, recipe: Path, tmp_path: Path) -> None:
     run(asked(recipe, "model.timestep=1,50", overrides=[f"compute.storage={tmp_path}/runs"]))
-    done = CliRunner().invoke(app, ["table", "recipe-timestap", "--tracking-uri", store.uri])
+    done = invoke("table", "recipe-timestap", "--tracking-uri", store.uri)
     assert done.exit_code == 2 and "did you mean 'recipe-timestep'" in done.stderr
-    done = CliRunner().invoke(app, ["table", "prec_recal", "--tracking-uri", store.uri])
+    done = invoke("table", "prec_recal", "--tracking-uri", store.uri)
     assert done.exit_code == 2 and "did you mean 'prec_recall'" in done.stderr
 
 
@@ -221,7 +220,7 @@ def test_the_same_line_again_finds_its_cells_finished(store, run, recipe: Path, 
     axes, changes = ["model.timestep=1,50"], [f"compute.storage={tmp_path}/runs"]
     run(asked(recipe, *axes, overrides=changes))
     words = ["sweep", "--recipe", str(recipe), "--axis", axes[0], "--set", changes[0], "--tracking-uri", store.uri]
-    done = CliRunner().invoke(app, words)
+    done = invoke(*words)
     assert done.exit_code == 0, done.output
     assert "2 cells, 2 already finished, 0 to train" in done.output
     assert "20.00" in (tmp_path / "runs/recipe-timestep/pocket/table.md").read_text()

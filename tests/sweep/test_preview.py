@@ -7,9 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
@@ -21,6 +19,7 @@ from tadp_ray.sweep.times import CardHours, card_hours, finished_after, hours_li
 from tadp_ray.training.digests import all_hashed
 from tadp_ray.training.step_cost import StepCost
 from tests.fixtures.cells import make_plan
+from tests.fixtures.cli import invoke
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ROOT / "experiments/prec_recall.yaml"
@@ -135,7 +134,7 @@ def trained_dry(experiment: Path) -> Callable[..., tuple[int, str]]:
 
     def say(*overrides: str) -> tuple[int, str]:
         words = [word for text in overrides for word in ("--set", text)]
-        done = CliRunner().invoke(app, ["train", str(experiment.with_name("recipe.yaml")), "--dry-run", *words])
+        done = invoke("train", experiment.with_name("recipe.yaml"), "--dry-run", *words)
         return done.exit_code, " ".join(done.output.split())
 
     return say
@@ -311,10 +310,10 @@ def test_a_dry_run_prints_its_numbers_as_json(
     monkeypatch.setattr(cluster, "fitting_cells", lambda address, compute: (0, "2 CPUs, 0 GPUs"))
     changes = [word for change in nowhere for word in ("--set", change)]
     words = ["sweep", str(PAPER), "--scale", "paper", *changes, "--tracking-uri", f"sqlite:///{tmp_path}/none.db"]
-    done = CliRunner().invoke(app, [*words, "--dry-run", "--price", "2", "--json"])
+    done = invoke(*words, "--dry-run", "--price", "2", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert len(found["cells"]) == 9 and len(found["missing"]) == 2 and found["cells_at_once"] == 0
     assert found["gpu_hours"][0]["dollars"] == pytest.approx(2 * found["gpu_hours"][0]["hours"])
-    refused = CliRunner().invoke(app, [*words, "--price", "2"])
+    refused = invoke(*words, "--price", "2")
     assert refused.exit_code == 2 and "--price belongs to --dry-run" in refused.stderr

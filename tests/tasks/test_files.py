@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.cli.retype import score_command
 from tadp_ray.config.metrics import lower_is_better
 from tadp_ray.config.schema import Recipe
@@ -23,6 +21,7 @@ from tadp_ray.tasks.build import task_of
 from tadp_ray.tasks.depth.files import write_metres
 from tadp_ray.tasks.detection.coco import write_boxes
 from tadp_ray.tasks.segmentation.files import write_labels
+from tests.fixtures.cli import invoke
 
 DATA = {"kind": "scenes", "train": 2, "val": 3, "size": 64}
 
@@ -57,7 +56,7 @@ def test_a_task_s_own_command_scores_what_the_task_wrote(name: str, tmp_path: Pa
     files.end(tmp_path)
     write_text(tmp_path / CLASSES, "".join(f"{own}\n" for own in files.classes))
     program, *words = shlex.split(score_command(name, task.score_options(tmp_path)))
-    done = CliRunner().invoke(app, [*words, "--json"])
+    done = invoke(*words, "--json")
     assert program == "tadp-ray" and done.exit_code == 0, done.output
     scores = json.loads(done.stdout)
     assert scores["images"] == 3

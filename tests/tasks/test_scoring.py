@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.scoring import compare_depth, score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
 from tadp_ray.tasks.segmentation.scoring import score_segmentation
+from tests.fixtures.cli import invoke
 
 Files = dict[str, np.ndarray]
 
@@ -398,13 +397,13 @@ def test_the_command_prints_figures_or_what_is_wrong(folders, tmp_path: Path) ->
     predictions, targets = folders({"a.png": grey((0, 1))}, {"a.png": grey((0, 1))})
     (tmp_path / "classes.txt").write_text("sky\nsea\n")
     words = ["score", "segmentation", "--predictions", str(predictions), "--targets", str(targets), "--classes"]
-    result = CliRunner().invoke(app, [*words, str(tmp_path / "classes.txt"), "--json"])
+    result = invoke(*words, tmp_path / "classes.txt", "--json")
     assert json.loads(result.stdout)["iou/sea"] == 100
-    printed = CliRunner().invoke(app, [*words, "sky,sea"]).stdout
+    printed = invoke(*words, "sky,sea").stdout
     assert printed.split()[:2] == ["metric", "value"] and "miou" in printed
     for classes, said in (
         ("nowhere.txt", "expected names separated by commas or a file"),
         ("sky,", "label 1 is none of"),
     ):
-        refused = CliRunner().invoke(app, [*words, classes])
+        refused = invoke(*words, classes)
         assert refused.exit_code == 2 and said in refused.stderr

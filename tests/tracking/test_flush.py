@@ -5,9 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.load import load_personalization
 from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
@@ -21,13 +19,14 @@ from tadp_ray.tracking.run_spec import RunSpec, cell_run_spec, read_cell_run_spe
 from tadp_ray.tracking.sender import Sender
 from tadp_ray.tracking.store import Store, open_store
 from tadp_ray.tracking.sweep_run import parent
+from tests.fixtures.cli import invoke
 
 TOKEN = Path(__file__).resolve().parents[2] / "experiments/personalization/pocket_token_night.yaml"
 
 
 def flush(storage: Path, store: Store) -> str:
     """What the command says."""
-    result = CliRunner().invoke(app, ["tracking", "flush", str(storage), "--tracking-uri", store.uri])
+    result = invoke("tracking", "flush", storage, "--tracking-uri", store.uri)
     assert result.exit_code == 0, result.output
     return result.stdout
 
@@ -120,7 +119,7 @@ def test_a_storage_without_journals_or_with_a_sweep_at_work_is_refused(store, ma
     lock = acquire_lock(tmp_path / "runs/sweep.lock")
     if busy:
         journals.start(make_cell())
-    result = CliRunner().invoke(app, ["tracking", "flush", str(tmp_path / "runs"), "--tracking-uri", store.uri])
+    result = invoke("tracking", "flush", tmp_path / "runs", "--tracking-uri", store.uri)
     lock.release()
     said = "another process is using this folder" if busy else "no journals below this folder"
     assert result.exit_code == 2 and said in result.stderr

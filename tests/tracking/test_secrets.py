@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.tracking.store import Store
+from tests.fixtures.cli import invoke
 
 SECRET = "geheim"
 ADDRESS = f"http://me:{SECRET}@127.0.0.1:5000/x?client_secret={SECRET}&token={SECRET}"
@@ -31,7 +30,7 @@ def test_no_file_and_no_line_tells_the_password_of_the_store(
     def said(*words: object) -> str:
         words = [*map(str, words), "--tracking-uri", ADDRESS]
         monkeypatch.setattr("sys.argv", ["tadp-ray", *words])
-        result = CliRunner().invoke(app, words)
+        result = invoke(*words)
         lines.append(result.output)
         return result.output
 

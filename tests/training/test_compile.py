@@ -11,8 +11,8 @@ import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.training.journal import read_journal
 from tadp_ray.training.run import train_cell
+from tests.fixtures.cells import losses
 
 CPU = torch.device("cpu")
 CROPPED: dict[str, Any] = {"resize": 48, "crop": 32}
@@ -34,10 +34,6 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[CompileCounterWithBackend]:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     monkeypatch.setattr(torch, "compile", counted)
     return counters
-
-
-def losses(cell: Cell) -> list[float]:
-    return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
 @pytest.mark.slow

@@ -11,16 +11,12 @@ from tadp_ray.config.data import AugmentConfig
 from tadp_ray.config.model import ModelConfig
 from tadp_ray.training import latents, setup
 from tadp_ray.training.distributed import ProcessGroup
-from tadp_ray.training.journal import read_journal
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.provenance import provenance
 from tadp_ray.training.run import train_cell
+from tests.fixtures.cells import losses
 
 CPU = torch.device("cpu")
-
-
-def losses(cell: Cell) -> list[float]:
-    return [record["metrics"]["loss"] for record in read_journal(cell.folder) if "loss" in record.get("metrics", {})]
 
 
 @pytest.mark.slow

@@ -25,18 +25,6 @@ def make_model(diffusion: Diffusion, **settings: object) -> TADP:
     return TADP(backbone, CLASSES, config).train()
 
 
-@pytest.fixture
-def text() -> Tensor:
-    """Contexts (2, L, D)."""
-    return torch.randn(2, 13, 20, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture
-def latents() -> Tensor:
-    """Latents (2, 4, 16, 24)."""
-    return torch.randn(2, 4, 16, 24, generator=torch.Generator().manual_seed(2))
-
-
 @pytest.mark.parametrize("maps", ["cross", "none", "cross+self"])
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("trainable", ["full", "frozen", "attention_only", "lora"])

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting.charts import Chart, compared_rows, entry_curve, heat_maps, learning_curves
 from tadp_ray.reporting.explorer import Explorer
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report
 from tadp_ray.reporting.table import Table, TableEntry
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.web
 FINDING = {
@@ -56,7 +55,7 @@ def written(store, experiment: Path, swept, kept, tmp_path: Path) -> Path:
         store.client.log_artifact(run.info.run_id, str(tmp_path / PREDICTED))
     kept(FINDING, "maps.png")
     words = ["report", tmp_path / "out", "--experiments", folder, "--tracking-uri", store.uri]
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     return tmp_path / "out/report.html"
 

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
+from tests.fixtures.cli import invoke
 
 pytestmark = pytest.mark.web
 
@@ -20,7 +19,7 @@ def printed(store, experiment: Path, swept, free_port: int, tmp_path: Path) -> I
     """What `tadp-ray dashboard` prints on a sweep of four cells, one of which is not finished, while it serves."""
     swept(experiment)
     words = ["table", experiment, "--tracking-uri", store.uri, "--storage", tmp_path / "runs"]
-    result = CliRunner().invoke(app, list(map(str, words)))
+    result = invoke(*words)
     assert result.exit_code == 0, result.output
     words = [sys.executable, "-m", "tadp_ray", "dashboard", "--tracking-uri", store.uri, "--port", str(free_port)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}

@@ -7,10 +7,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from typer.testing import CliRunner
 
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
-from tadp_ray.cli import app
 from tadp_ray.config.analysis import CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.load import load_recipe
@@ -24,6 +22,7 @@ from tadp_ray.paper.analysis.off_target import measures as seed_measures
 from tadp_ray.paper.analysis.variation import PROMPTS, measures
 from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.run import train_cell
+from tests.fixtures.cli import invoke
 
 RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segmentation.yaml"
 TEXTS = (
@@ -42,7 +41,7 @@ def run(tmp_path: Path, store, spec: str, *flags: object, recipe: Path = RECIPE,
         + (f"claims:\n{asked}" if claims else "")
     )
     words = ["analyze", "run", file, "--tracking-uri", store.uri, "--storage", tmp_path / "out", *flags]
-    return CliRunner().invoke(app, [str(word) for word in words])
+    return invoke(*words)
 
 
 @pytest.mark.slow

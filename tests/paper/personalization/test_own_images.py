@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from tadp_ray.cli import app
+from tests.fixtures.cli import invoke
 
 PAGE = Path(__file__).resolve().parents[3] / "docs/personalization.md"
 
@@ -23,7 +22,7 @@ def photos(tmp_path: Path) -> str:
 def dry(file: object, *changes: str):
     """Plan a personalization in this process."""
     sets = [word for change in changes for word in ("--set", change)]
-    return CliRunner().invoke(app, ["personalize", str(file), "--dry-run", *sets])
+    return invoke("personalize", file, "--dry-run", *sets)
 
 
 def test_the_file_in_the_docs_is_accepted(photos: str, tmp_path: Path) -> None:

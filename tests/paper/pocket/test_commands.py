@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from typer.testing import CliRunner
 
 from tadp_ray.backbones.latent.weights import locate
-from tadp_ray.cli import app
 from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
 from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import gate
 from tadp_ray.paper.pocket.gate import TIMES, WRONG_CAPTIONS
 from tadp_ray.paper.pocket.pretrain import check_folder
 from tadp_ray.paper.pocket.report import AIMS
+from tests.fixtures.cli import invoke
 
 FIGURES = {"parameters": 1.0, "psnr": 30.0, "attention/average_precision": 1.0, "attention/chance": 1.0}
 FIGURES |= {"classifier/precision": 1.0, "classifier/recall": 1.0, **{aim.measure: 1.0 for aim in AIMS}}
@@ -26,7 +25,7 @@ SHORT = ("--images", 4, "--size", 32, "--vae-steps", 1, "--unet-steps", 1, "--ba
 
 def refusal(*words: object) -> str:
     """The one message with which a command of the pocket world ends."""
-    done = CliRunner().invoke(app, ["pocket", *map(str, words)])
+    done = invoke("pocket", *words)
     assert done.exit_code == 2 and "Traceback" not in done.output, done.output
     return " ".join(done.stderr.split())
 
@@ -81,7 +80,7 @@ def test_the_card_of_a_finished_pretraining_is_written_once(tmp_path: Path, stor
     for said in (None, "edited"):
         if said:
             card.write_text(said)
-        done = CliRunner().invoke(app, [*words, "--tracking-uri", store.uri])
+        done = invoke(*words, "--tracking-uri", store.uri)
         assert done.exit_code == 0, done.output
         assert card.read_text() == said if said else "- commit: then\n" in card.read_text()
 

@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from tadp_ray.backbones.latent.weights import locate, weights_digest
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.captions.describe import class_list
-from tadp_ray.cli import app
 from tadp_ray.conditioning.encoder_files import locate_encoder
 from tadp_ray.conditioning.image_encoder import load_image_encoder
 from tadp_ray.conditioning.similarity import end_states
@@ -21,6 +19,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import PRETRAINING_FOLDER
 from tadp_ray.paper.pocket import image_encoder
 from tadp_ray.paper.pocket.image_encoder import Contrast, train_image_encoder
+from tests.fixtures.cli import invoke
 
 TINY = {"images": 12, "steps": 6, "batch": 4, "size": 32}
 
@@ -88,7 +87,7 @@ def test_the_command_writes_the_section_of_the_card_and_mlflow_hears_of_it(
 ) -> None:
     monkeypatch.setattr(image_encoder, "JUDGED", 8)
     words = ["pocket", "image-encoder", str(tmp_path), "--images", "8", "--steps", "2", "--batch", "4"]
-    done = CliRunner().invoke(app, [*words, "--tracking-uri", store.uri])
+    done = invoke(*words, "--tracking-uri", store.uri)
     assert done.exit_code == 0, done.output
     card = (tmp_path / "README.md").read_text()
     assert "8 scenes like those" in card and "image-encoder FOLDER --images 8 --steps 2 --batch 4 --seed 1" in card
