@@ -44,14 +44,3 @@ TEMPLATES: tuple[str, ...] = (
 )
 SINGLE = "a photo of a {}."
 """The template that is used without averaging (Figure S3)."""
-
-STYLES: tuple[str, ...] = tuple(
-    f"{work} in the style of {{token}}"
-    for work in (
-        *("a painting", "the painting", "a picture", "a rendering", "a rendition"),
-        # Two templates are twice in the published list, and so are drawn twice as often.
-        *(f"a {look} painting" for look in ("cropped", "cropped", "close-up", "close-up", "clean", "dirty", "dark")),
-        *(f"a {look} painting" for look in ("bright", "cool", "good", "nice", "small", "large", "weird")),
-    )
-)
-"""The 19 templates of textual inversion for a style."""

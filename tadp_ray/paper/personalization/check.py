@@ -1,14 +1,13 @@
 """Checks the token and the prompts of a personalization with the tokenizer only, before training."""
 
 from tadp_ray.backbones.stable_diffusion.learned_tokens import check_new
-from tadp_ray.captions.templates import STYLES
 from tadp_ray.conditioning.text_encoder import count_tokens
 from tadp_ray.conditioning.tokenizer import load_tokenizer
 from tadp_ray.config.personalization import TOKEN, Personalization
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.errors import UserError
 from tadp_ray.paper.personalization.images import StyleImages
-from tadp_ray.paper.personalization.textual_inversion import initial_id
+from tadp_ray.paper.personalization.textual_inversion import initial_id, training_prompts
 
 
 def check(plan: Personalization, images: StyleImages) -> None:
@@ -30,7 +29,7 @@ def check(plan: Personalization, images: StyleImages) -> None:
         check_new(tokenizer, method.token, "method.token")
         initial_id(tokenizer, method.initializer_token)
         tokenizer.add_tokens(method.token)
-        prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
+        prompts = training_prompts(method)
         key = "method.prompts"
     else:
         prompts, key = [method.prompt], "method.prompt"

@@ -7,12 +7,27 @@ from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, add_token, write_learned
-from tadp_ray.captions.templates import STYLES
 from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.config.personalization import TOKEN, TextualInversion
 from tadp_ray.errors import UserError
 from tadp_ray.layout import LEARNED
 from tadp_ray.paper.personalization.finetuner import Finetuner
+
+STYLE_TEMPLATES: tuple[str, ...] = tuple(
+    f"{work} in the style of {{token}}"
+    for work in (
+        *("a painting", "the painting", "a picture", "a rendering", "a rendition"),
+        # Two templates are twice in the published list, and so are drawn twice as often.
+        *(f"a {look} painting" for look in ("cropped", "cropped", "close-up", "close-up", "clean", "dirty", "dark")),
+        *(f"a {look} painting" for look in ("bright", "cool", "good", "nice", "small", "large", "weird")),
+    )
+)
+"""The 19 templates of textual inversion for a style."""
+
+
+def training_prompts(method: TextualInversion) -> list[str]:
+    """Return the prompts to train with, which say the token."""
+    return [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLE_TEMPLATES]
 
 
 def initial_id(tokenizer: CLIPTokenizer, word: str) -> int:
@@ -39,7 +54,7 @@ def invert(finetuner: Finetuner, method: TextualInversion) -> dict[str, float]:
     known = diffusion.text_encoder.get_input_embeddings().weight
     start = LearnedToken(method.token, known[initial_id(diffusion.tokenizer, method.initializer_token)])
     table = add_token(diffusion.tokenizer, diffusion.text_encoder, start, "method.token")
-    prompts = [prompt.replace(TOKEN, method.token) for prompt in method.prompts or STYLES]
+    prompts = training_prompts(method)
 
     def loss_at(number: int, count: int) -> Tensor:
         def context(indices: Sequence[int]) -> Tensor:
