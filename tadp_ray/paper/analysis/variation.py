@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from tadp_ray.backbones.latent.autoencoder import decode, latent_scale
-from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
@@ -59,7 +58,7 @@ def variation(
     absent = np.array([absent_names(known, picture.shows) for picture in pictures])
     originals = [picture.image for picture in pictures]
     drawn = {
-        (name, steps): vary(config, recipe, diffusion, originals, prompts[name], steps)
+        (name, steps): vary(config, diffusion, originals, prompts[name], steps)
         for name in PROMPTS
         for steps in config.steps
     }
@@ -126,15 +125,10 @@ def class_shares(judge: Judge, images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def vary(
-    config: Variation,
-    recipe: Recipe,
-    diffusion: Diffusion,
-    images: Sequence[np.ndarray],
-    prompts: Sequence[str],
-    steps: int,
+    config: Variation, diffusion: Diffusion, images: Sequence[np.ndarray], prompts: Sequence[str], steps: int
 ) -> list[np.ndarray]:
     """Generate variations of images; the noise of an image does not depend on its prompt."""
-    model = TextToImage(diffusion, load_schedule(recipe.model.weights))
+    model = TextToImage(diffusion, diffusion.schedule)
     rngs = [generator(5, index) for index in range(len(images))]
     return model.vary(images, prompts, rngs, steps, config.num_inference_steps, config.guidance_scale)
 
