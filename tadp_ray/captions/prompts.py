@@ -106,16 +106,6 @@ class Prompts:
         """Precision and recall by image id."""
         return {image_id: Fit(frozenset(each), frozenset(self.shown[image_id])) for image_id, each in self.said.items()}
 
-    @property
-    def precision(self) -> float | None:
-        """Realized micro precision over the data set; None if no class is named."""
-        return self.score.precision
-
-    @property
-    def recall(self) -> float | None:
-        """Realized micro recall over the data set; None if no image contains a class."""
-        return self.score.recall
-
 
 def make_prompts(
     caption: CaptionConfig,

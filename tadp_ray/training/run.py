@@ -222,7 +222,7 @@ def final(
         *(("val", where, prompts) for where, prompts in scored),
     ):
         metrics[f"caption/{split}_truncated{where}"] = prompts.truncated
-        for name, value in (("precision", prompts.precision), ("recall", prompts.recall)):
+        for name, value in (("precision", prompts.score.precision), ("recall", prompts.score.recall)):
             if value is not None:
                 metrics[f"caption/{split}_{name}{where}"] = value
     return metrics

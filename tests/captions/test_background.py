@@ -57,9 +57,9 @@ def test_degraded_names_keep_the_background_and_never_invent_it(source: str) -> 
     said = {image_id: {*foreground(worded(text))} for image_id, text in worse.by_id.items()}
     hits = sum(len(said[image_id] & {*present[image_id]}) for image_id in present)
     assert hits == 121 and sum(map(len, said.values())) == 242
-    assert (worse.precision, worse.recall) == (0.5, 0.5)
+    assert (worse.score.precision, worse.score.recall) == (0.5, 0.5)
     left_aside = prompts(present, source, precision=0.5, recall=0.5, include_background=False, wording="short")
-    assert (left_aside.precision, left_aside.recall) == (0.5, 0.5)
+    assert (left_aside.score.precision, left_aside.score.recall) == (0.5, 0.5)
     assert not any("background" in text for text in left_aside.by_id.values())
 
 
@@ -78,7 +78,7 @@ def test_names_of_other_images_keep_the_background_and_never_invent_it(source: s
 
 def test_figures_do_not_count_the_background_whoever_speaks() -> None:
     everything = prompts(source="class_names")
-    assert (everything.precision, everything.recall) == (5 / 80, 1.0)
+    assert (everything.score.precision, everything.score.recall) == (5 / 80, 1.0)
     assert everything.fits["plane"].precision == 2 / 20 and everything.fits["empty"].recall is None
     silent = prompts(source="sentence", sentence="an airplane and a person")
     assert silent.fits["plane"].recall == 1.0, "a captioner need not say background"

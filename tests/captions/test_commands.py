@@ -77,9 +77,9 @@ def test_a_degraded_store_says_what_a_training_of_that_seed_is_given(oracle: Pat
         CaptionConfig(source="oracle", **targets), read_store(oracle).names, CLASSES.split(","), 3, lambda _: 1
     )
     assert {i: texts[0] for i, texts in store.captions.items()} == prompts.by_id
-    assert store.header["realised"]["recall"] == prompts.recall == 0.6
+    assert store.header["realised"]["recall"] == prompts.score.recall == 0.6
     found = json.loads(invoke("align", tmp_path / "one", "--oracle", oracle, "--match", "exact", "--json").stdout)
-    assert (found["precision"]["micro"], found["recall"]["micro"]) == (prompts.precision, prompts.recall)
+    assert (found["precision"]["micro"], found["recall"]["micro"]) == (prompts.score.precision, prompts.score.recall)
     more = ("--precision", 0.5, "--recall", 1, "--distractors", "piano,oven", "--out", tmp_path / "more")
     assert invoke("degrade", oracle, *more).exit_code == 0
     realised = read_store(tmp_path / "more").header["realised"]

@@ -47,7 +47,7 @@ def test_shuffled_deals_the_oracles_prompts_out_anew_and_wrong_names_nothing_tha
     assert sorted(dealt.by_id.values()) == sorted(oracle.by_id.values())
     assert all(dealt[image_id] != oracle[image_id] for image_id in PRESENT)
     wrong = prompts(source="wrong")
-    assert (wrong.precision, wrong.recall) == (0.0, 0.0)
+    assert (wrong.score.precision, wrong.score.recall) == (0.0, 0.0)
     assert [len(wrong[image_id].replace("potted plant", "plant").split()) for image_id in PRESENT] == [2, 1, 0]
 
 
@@ -82,20 +82,20 @@ def test_captions_of_further_images_are_left_out(monkeypatch):
     made = Captions(dict.fromkeys("abcdef", "cow"))
     monkeypatch.setitem(CAPTION_SOURCES._entries, "class_names", CaptionSourceEntry(lambda _: made, "a plug-in's"))
     told = prompts(source="class_names")
-    assert [*told.by_id] == [*PRESENT] and told.precision == 1 / 3 and {*told.fits} == {*PRESENT}
+    assert [*told.by_id] == [*PRESENT] and told.score.precision == 1 / 3 and {*told.fits} == {*PRESENT}
 
 
 def test_every_source_tells_how_well_its_names_fit(voc, voc_classes, tmp_path):
     degraded = prompts(voc, voc_classes, precision=0.5, recall=0.75)
-    assert (degraded.precision, degraded.recall) == pytest.approx((0.5, 0.75), abs=0.01)
+    assert (degraded.score.precision, degraded.score.recall) == pytest.approx((0.5, 0.75), abs=0.01)
     assert degraded.score.macro_recall == pytest.approx(0.75, abs=0.02)
     everything = prompts(source="class_names")
-    assert (everything.precision, everything.recall) == (3 / 12, 1.0)
+    assert (everything.score.precision, everything.score.recall) == (3 / 12, 1.0)
     empty = prompts(recall=0.0, min_true=0)
-    assert (empty["a"], empty.precision, empty.recall) == ("", None, 0.0)
+    assert (empty["a"], empty.score.precision, empty.score.recall) == ("", None, 0.0)
     CaptionStore({"a": ("two cows on a couch",), "b": ("a settee",), "c": ("",)}).write(tmp_path / "store")
     stored = prompts(source="store", store=tmp_path / "store")
-    assert (stored.precision, stored.recall) == (2 / 3, 2 / 3)
+    assert (stored.score.precision, stored.score.recall) == (2 / 3, 2 / 3)
     CaptionStore({i: ("a bird", "a cow") for i in "abc"}, tags=dict.fromkeys("abc", ("one", "two"))).write(
         tmp_path / "tags"
     )
@@ -106,7 +106,7 @@ def test_every_source_tells_how_well_its_names_fit(voc, voc_classes, tmp_path):
 def test_a_template_forgets_and_invents_each_name_by_itself(voc, voc_classes):
     asked = {"precision": 0.5, "recall": 0.75}
     template = prompts(voc, voc_classes, source="template", **asked)
-    assert (template.precision, template.recall) == pytest.approx((0.5, 0.75), abs=0.01)
+    assert (template.score.precision, template.score.recall) == pytest.approx((0.5, 0.75), abs=0.01)
     crowd = {str(k): voc_classes[k % 5 + 1 : k % 5 + 9] for k in range(400)}
     recalls = {
         source: np.array([fit.recall for fit in prompts(crowd, voc_classes, source=source, **asked).fits.values()])
@@ -128,7 +128,8 @@ def test_distractors_are_said_falsely_where_nearly_every_class_is_in_every_image
     with pytest.raises(UserError, match="only 8 .* name things that are in no image in caption.distractors"):
         prompts(streets, precision=0.5)
     degraded = prompts(streets, precision=0.5, distractors=("piano", "oven"))
-    assert (degraded.precision, degraded.recall, degraded["0"]) == (0.5, 1.0, "bird cow potted plant sofa piano oven")
+    assert (degraded.score.precision, degraded.score.recall) == (0.5, 1.0)
+    assert degraded["0"] == "bird cow potted plant sofa piano oven"
     with pytest.raises(UserError, match="'cow' is a class already"):
         prompts(streets, distractors=("cow",))
     for word, name in (("Cow", "cow"), ("potted  plant", "potted plant"), ("birds", "bird"), ("couch", "sofa")):
@@ -140,7 +141,7 @@ def test_wrong_names_are_distractors_where_every_class_is_in_the_image():
     streets = {str(k): CLASSES for k in range(8)}
     assert {*prompts(streets, source="wrong").by_id.values()} == {""}
     wrong = prompts(streets, source="wrong", distractors=("piano", "oven"))
-    assert {*wrong.by_id.values()} == {"piano oven"} and (wrong.precision, wrong.recall) == (0, 0)
+    assert {*wrong.by_id.values()} == {"piano oven"} and (wrong.score.precision, wrong.score.recall) == (0, 0)
 
 
 def test_prompts_over_the_budget_are_counted_never_silent():
@@ -155,7 +156,7 @@ def test_names_that_the_text_encoder_does_not_read_are_not_said(tmp_path):
     for budget, said in ((2, CLASSES[:2]), (3, CLASSES[:2]), (4, CLASSES[:3]), (5, CLASSES)):
         assert {*prompts(source="class_names", budget=budget).said.values()} == {said}
     cut = prompts(source="class_names", budget=2)
-    assert (cut.precision, cut.recall) == (2 / 6, 2 / 3) and not cut.fits["b"].said & {"sofa"}
+    assert (cut.score.precision, cut.score.recall) == (2 / 6, 2 / 3) and not cut.fits["b"].said & {"sofa"}
     assert {*prompts(source="class_names", encoding="names", budget=2).said.values()} == {CLASSES}
     CaptionStore(dict.fromkeys(PRESENT, ("a cow before a sofa",))).write(tmp_path / "store")
     store = {"source": "store", "store": tmp_path / "store", "budget": 2}
@@ -174,10 +175,11 @@ def test_a_store_that_was_made_from_the_classes_keeps_its_distractors(tmp_path):
     degraded = degraded_store(oracle, **made, count_tokens=lambda text: len(text.split()), budget=75)
     degraded.write(tmp_path / "store")
     read = prompts(source="store", store=tmp_path / "store")
-    assert (read.precision, read.recall) == (degraded.header["realised"]["precision"], 1.0) and read.precision < 0.7
+    found = read.score
+    assert (found.precision, found.recall) == (degraded.header["realised"]["precision"], 1.0) and found.precision < 0.7
     # The words alone are known of other classes, and of nouns: its distractors, but not "potted plant".
     other = prompts(source="store", store=tmp_path / "store", classes=("bird", "cow", "sofa"))
-    assert other.precision == 3 / 5
+    assert other.score.precision == 3 / 5
 
 
 def test_another_images_names_need_another_image():

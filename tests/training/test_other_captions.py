@@ -60,8 +60,8 @@ def test_other_captions_give_the_numbers_of_a_recipe_with_them(
         model.load_state_dict(read_tensors(cell.folder / MODEL)[0])
         views = latents.evaluation_latents(digests_of(recipe), setup, model, CPU, ALONE)
         assert found[f"miou/{name}"] == evaluate(model, setup, views, CPU, ALONE).compute()["miou"] != found["miou"]
-        assert found[f"caption/val_recall/{name}"] == setup.val_prompts.recall
-        assert found.get(f"caption/val_precision/{name}") == setup.val_prompts.precision
+        assert found[f"caption/val_recall/{name}"] == setup.val_prompts.score.recall
+        assert found.get(f"caption/val_precision/{name}") == setup.val_prompts.score.precision
     assert len({found[f"miou/{name}"] for name in OTHERS}) == len(OTHERS)
     assert (found["caption/val_recall"], found["caption/val_truncated/none"]) == (1.0, 0)
     assert found["caption/val_recall/half"] < 0.7

@@ -74,9 +74,9 @@ def test_precision_and_recall_are_those_of_what_a_sentence_about_the_scene_says(
     said = {image_id: set(text.replace(",", "").split()) & {*CLASSES} for image_id, text in prompts.by_id.items()}
     assert {image_id: {*names} for image_id, names in prompts.said.items()} == said
     assert all(said.values()) and {*set().union(*said.values())} <= {*STUFF}
-    assert prompts.precision == 1.0 and 0.2 < prompts.recall < 0.8
+    assert prompts.score.precision == 1.0 and 0.2 < prompts.score.recall < 0.8
     counts = setup(tiny_cell, {"source": "template", "wording": "counts"}).val_prompts
-    assert (counts.precision, counts.recall) == (1.0, 1.0)
+    assert (counts.score.precision, counts.score.recall) == (1.0, 1.0)
 
 
 def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:
