@@ -65,9 +65,9 @@ class AugmentedDataset(TorchDataset):
 
 
 class BatchSampler:
-    """This worker's part of every micro-batch of every global batch from `start` to `stop`.
+    """This worker's `share` of every micro-batch of every global batch from `start` to `stop`.
 
-    A global batch is split into micro-batches of `per_pass` images (gradient accumulation), each into equal parts per worker.
+    A global batch is split into micro-batches of `per_pass` images (gradient accumulation).
     """
 
     def __init__(
@@ -79,13 +79,11 @@ class BatchSampler:
         per_pass: int,
         length: int,
         seed: int,
-        rank: int = 0,
-        world_size: int = 1,
+        share: slice = slice(None),
     ) -> None:
         self._range = range(start, stop)
         self._batch_size, self._per_pass, self._length, self._seed = batch_size, per_pass, length, seed
-        share = per_pass // world_size
-        self._share = slice(rank * share, (rank + 1) * share)
+        self._share = share
 
     def __iter__(self) -> Iterator[list[SampleKey]]:
         for step in self._range:

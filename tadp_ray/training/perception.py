@@ -117,8 +117,7 @@ class PerceptionTraining:
             per_pass=recipe.schedule.images_per_pass,
             length=len(self.setup.train),
             seed=self.cell.seed,
-            rank=self.world.rank,
-            world_size=self.world.size,
+            share=self.world.share(recipe.schedule.images_per_pass),
         )
         return train_batches(views, order, recipe.compute.num_workers, pinned=self.device.type == "cuda")
 

@@ -13,6 +13,7 @@ from tadp_ray.data.scenes import Scenes
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.segmentation.task import mask_of
+from tadp_ray.training.distributed import ProcessGroup
 
 
 def indices(length: int, batch_size: int, steps: int, seed: int = 0) -> list[int]:
@@ -30,7 +31,7 @@ def test_every_epoch_is_a_permutation_and_none_is_cut_short() -> None:
 def test_workers_and_passes_share_out_the_same_global_batches(per_pass: int, world: int) -> None:
     def batches(rank: int, start: int) -> list:
         order = {"batch_size": 8, "per_pass": per_pass, "length": 11, "seed": 3}
-        return list(BatchSampler(start=start, stop=4, **order, rank=rank, world_size=world))
+        return list(BatchSampler(start=start, stop=4, **order, share=ProcessGroup(rank, world).share(per_pass)))
 
     shares = [batches(rank, 0) for rank in range(world)]
     told = list(itertools.chain.from_iterable(itertools.chain.from_iterable(zip(*shares, strict=True))))
