@@ -1,6 +1,7 @@
 """What a reader explores in a table: its charts, and each entry opened to its seeds, runs, curve, prompts and picture."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +27,7 @@ from tadp_ray.reporting.charts import (
 from tadp_ray.reporting.compare import Images, differences_to
 from tadp_ray.reporting.importance import MIN_RUNS, importance
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES
+from tadp_ray.reporting.results import per_image_results
 from tadp_ray.reporting.search_charts import importance_chart, parallel_coordinates
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.reporting.shades import quantity
@@ -232,13 +234,9 @@ def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Im
 def read_images(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:
     """Return the per-image results of finished cells by run id; those that cannot be read are left out."""
     results = {}
-    for row in done.values():
-        try:
-            images = per_image(store, row)
-        except UserError:
-            continue
-        if images:
-            results[row.run_id] = images
+    for fingerprint, row in done.items():
+        with suppress(UserError):
+            results |= per_image_results(store, {fingerprint: row})
     return results
 
 
