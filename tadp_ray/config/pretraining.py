@@ -104,8 +104,6 @@ class ImageEncoderTraining(StrictModel):
     size: SceneSide = Field(64, description="height and width of a scene in pixels")
     steps: int = Field(3000, ge=1, description="optimizer steps")
     batch: int = Field(128, ge=2, description="images per step, which are told from each other")
-    gate_every: ClassVar[None] = None
-    """It is evaluated at its end only."""
     trained: ClassVar[str] = "image encoder"
 
     @field_validator("batch")

@@ -240,6 +240,7 @@ def train(
     loss_at: Callable[[int], Tensor],
     after_step: Callable[[int], None] = lambda step: None,
     evaluate: Callable[[TrainState], None] = lambda state: None,
+    evaluate_every: int | None = None,
 ) -> None:
     """Train a stage to its last step, from its newest checkpoint; `loss_at(step)` is the mean loss of this process's share.
 
@@ -260,7 +261,7 @@ def train(
         world=job.world,
         after_step=after_step,
         evaluate=evaluate,
-        evaluate_every=job.plan.gate_every,
+        evaluate_every=evaluate_every,
     )
     # A resumed pretraining reads a finished stage from the checkpoint of its last step.
     is_due = lambda step, minutes: step % CHECKPOINT_EVERY == 0 or step == steps
@@ -357,7 +358,9 @@ def train_denoiser(
 
     model = nn.ModuleDict({"trained": trained, "average": average})
     rate = LEARNING_RATES[plan.backbone]
-    train(job, plan.backbone, model, plan.unet_steps, rate, loss_at, after_step, evaluate)
+    train(
+        job, plan.backbone, model, plan.unet_steps, rate, loss_at, after_step, evaluate, evaluate_every=plan.gate_every
+    )
     return averaged
 
 

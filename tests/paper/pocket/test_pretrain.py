@@ -251,7 +251,7 @@ def test_a_stage_whose_loss_is_no_number_ends_by_its_name_with_the_mend(
         with pytest.raises(
             UserError, match="^vae, step 4: the loss is nan; begin again in another folder with another"
         ):
-            pretrain_module.train(job, "vae", model, 30, 1e-3, loss_at)
+            pretrain_module.train(job, "vae", model, 30, 1e-3, loss_at, evaluate_every=4)
     kept = checkpoints(tmp_path / PRETRAINING_FOLDER, "vae.safetensors")
     assert [read_tensors(path)[1]["step"] for path in kept] == [2, 1]
 
