@@ -15,6 +15,14 @@ _cached_only = False
 """Whether nothing is downloaded now."""
 
 
+def quiet_transformers() -> None:
+    """Keep transformers from printing progress bars, which break a sweep's display, and anything but errors."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
 @contextmanager
 def cached_only() -> Iterator[None]:
     """Download nothing in the block: hub repositories that are not in the cache are missing. For plans, which cost nothing."""

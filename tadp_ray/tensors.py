@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -36,6 +36,16 @@ def read_foreign(path: Path) -> Any:
             f"{path}: damaged, or contains more than tensors ({type(error).__name__}), and reading it would run code; get it "
             "as .safetensors"
         ) from None
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of the tensors in a .safetensors file, from its header alone.
+
+    Raises:
+        SafetensorError, OSError: the file is damaged, or cannot be read.
+    """
+    with safe_open(path, framework="pt") as file:
+        return list(file.keys())
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

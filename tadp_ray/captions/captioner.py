@@ -11,10 +11,9 @@ import transformers
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-from transformers.utils import logging as transformers_logging
 
 from tadp_ray.errors import UserError
-from tadp_ray.hub import contents_digest, from_hub
+from tadp_ray.hub import contents_digest, from_hub, quiet_transformers
 from tadp_ray.tensors import not_finite
 from tadp_ray.wording import pluralized
 
@@ -106,8 +105,7 @@ class Captioner:
     identify = staticmethod(identify)
 
     def __init__(self, settings: CaptionerSettings, device: torch.device) -> None:
-        transformers_logging.disable_progress_bar()
-        transformers_logging.set_verbosity_error()
+        quiet_transformers()
         self._settings, self._device = settings, device
         folder = locate_captioner(settings.model)
         self._processor = _processor(folder, settings.model)

@@ -17,10 +17,10 @@ from transformers import (
     AutoModelForImageClassification,
     CLIPVisionModelWithProjection,
 )
-from transformers.utils import logging as transformers_logging
 
 from tadp_ray.conditioning.encoder_files import KEY, LAYOUT, locate_encoder
 from tadp_ray.errors import UserError
+from tadp_ray.hub import quiet_transformers
 from tadp_ray.tensors import not_finite
 
 Output = Literal["embedding", "logits"]
@@ -91,8 +91,7 @@ def load_image_encoder(encoder: str, output: Output) -> TransformersEncoder:
         UserError: files are missing or damaged, or do not make an image encoder with this output.
     """
     folder = locate_encoder(encoder)
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    quiet_transformers()
     try:
         network = load_network(folder, output)
         processor = AutoImageProcessor.from_pretrained(folder)

@@ -110,16 +110,6 @@ class TensorFiles(Mapping[str, Tensor]):
         return len(self._files)
 
 
-def names_in(path: Path) -> list[str]:
-    """Return the names of a file's tensors, from its header alone.
-
-    Raises:
-        Damaged, UserError: as for `TensorFile`.
-    """
-    with readable(path), safe_open(path, framework="pt") as file:
-        return list(file.keys())
-
-
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Read a file of tensors in the `with` block.

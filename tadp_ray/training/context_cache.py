@@ -15,7 +15,8 @@ from tadp_ray.conditioning.text_encoder import Encoder
 from tadp_ray.errors import UserError
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LOCK
-from tadp_ray.training.checkpoint import Damaged, TensorFile, names_in, open_labelled, write_tensors
+from tadp_ray.tensors import tensor_names
+from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, readable, write_tensors
 from tadp_ray.training.precision import allow_tf32
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ class ContextCache:
         for path in folder.glob("*.safetensors"):
             try:
                 if path not in self._names:
-                    self._names[path] = frozenset(names_in(path))
+                    with readable(path):
+                        self._names[path] = frozenset(tensor_names(path))
                 wanted = self._names[path] - self._files.keys()
                 if not wanted.isdisjoint(needed):
                     file = open_labelled(path, {"contexts": key})

@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from diffusers import AutoencoderKL, AutoencoderTiny, ModelMixin
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from diffusers.utils import logging as diffusers_logging
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.errors import UserError
-from tadp_ray.tensors import not_finite
+from tadp_ray.hub import quiet_transformers
+from tadp_ray.tensors import not_finite, tensor_names
 
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, SafetensorError, SingleFileComponentError)
 """Errors of the loaders for files that are damaged, missing or in another format."""
@@ -26,10 +26,9 @@ Network = TypeVar("Network", bound=nn.Module)
 @contextmanager
 def explained(weights: str, path: Path, layout: str) -> Iterator[None]:
     """In the `with` block, load files quietly, and turn errors of the loaders into a UserError with the mend."""
-    # Progress bars would break the sweep's display, and mismatches are reported below.
+    # Mismatches are reported below.
     diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    quiet_transformers()
     try:
         yield
     except UserError as error:
@@ -98,14 +97,10 @@ def check_finite(path: Path, networks: Mapping[str, nn.Module]) -> None:
     for part, network in networks.items():
         if name := not_finite(network.state_dict()):
             files = sorted((path / part).glob("*.safetensors"))
-            place = next((file for file in files if name in names_in(file)), path if path.is_file() else path / part)
+            place = next(
+                (file for file in files if name in tensor_names(file)), path if path.is_file() else path / part
+            )
             raise UserError(f"{place}: {name} of the {part} holds NaN or infinity; fetch or make the weights again")
-
-
-def names_in(file: Path) -> list[str]:
-    """Return the names of the tensors in a .safetensors file."""
-    with safe_open(file, framework="pt") as tensors:
-        return list(tensors.keys())
 
 
 def weight_variant(folder: Path) -> str | None:

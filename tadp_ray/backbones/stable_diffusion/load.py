@@ -22,7 +22,6 @@ from tadp_ray.backbones.latent.load import (
     fit_tokenizer,
     frozen,
     load_part,
-    names_in,
 )
 from tadp_ray.backbones.latent.weights import LAYOUT, locate
 from tadp_ray.backbones.stable_diffusion.attention import read_layers, text_alone
@@ -33,6 +32,7 @@ from tadp_ray.backbones.stable_diffusion.learned_tokens import add_token, read_l
 from tadp_ray.backbones.stable_diffusion.weights import check_kind
 from tadp_ray.config.vocabulary import Maps
 from tadp_ray.errors import UserError
+from tadp_ray.tensors import tensor_names
 
 LEVELS = 4
 """Number of levels of the U-Net."""
@@ -187,7 +187,7 @@ def load_folder(path: Path) -> tuple[Any, ...]:
 def load_single_file(path: Path) -> tuple[Any, ...]:
     """Load VAE, U-Net, text encoder and tokenizer from a single-file checkpoint; the configuration comes from the hub."""
     if path.suffix == ".safetensors":
-        names_in(path)
+        tensor_names(path)
     elif not zipfile.is_zipfile(path):
         raise UserError("it was cut short, or is no checkpoint; fetch it again, best as .safetensors")
     pipe = StableDiffusionPipeline.from_single_file(path, safety_checker=None)
