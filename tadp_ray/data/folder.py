@@ -8,11 +8,11 @@ from typing import Any
 
 from tadp_ray.data.coco import Annotations, Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.files import Fields, Layout, Measured, nothing_wrong, shown
+from tadp_ray.data.files import Fields, Layout, Measured, nothing, shown
 from tadp_ray.data.images import class_table, read_depth, read_mask
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
 from tadp_ray.data.pascal import read_own_boxes
-from tadp_ray.data.sample import Sample, Split
+from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
 from tadp_ray.wording import first_few, pluralized
 
@@ -41,7 +41,7 @@ def layout(data: FolderData, split: Split) -> Layout:
         judge=judge if split == "train" else nothing_scored,
         unpaired=unpaired,
         classes_learned=truth != "depth",
-        present=nothing_shown if truth == "depth" else shown,
+        present=nothing if truth == "depth" else shown,
     )
 
 
@@ -57,7 +57,7 @@ def of_masks(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...
 
 def of_depth(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
     """Return the reader of depth maps, its settings, and no check of all training images."""
-    return partial(read_own_depth, scale=data.depth_scale), ("depth", data.depth_scale), nothing_wrong
+    return partial(read_own_depth, scale=data.depth_scale), ("depth", data.depth_scale), nothing
 
 
 def read_own_depth(path: Path, scale: float) -> Fields:
@@ -214,11 +214,6 @@ def shared_images(data: FolderData, train: Mapping[str, Path], val: Mapping[str,
         f"data.train.images={data.train.images!r}, data.val.images={data.val.images!r}: {pluralized(len(both), 'files')} of both "
         f"({first_few(both, 3)}), so evaluation scores images that the model was trained on; evaluate on others"
     ]
-
-
-def nothing_shown(_: Sample) -> list[int]:
-    """Return no classes."""
-    return []
 
 
 def no_boxes(found: Mapping[str, Measured]) -> list[str]:

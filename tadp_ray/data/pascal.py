@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tadp_ray.data.files import Fields, Layout, Measured, PublishedSet, nothing_wrong, require
+from tadp_ray.data.files import Fields, Layout, Measured, PublishedSet, nothing, require
 from tadp_ray.data.images import label_table, read_mask
 from tadp_ray.data.names import read_list
 from tadp_ray.data.sample import IGNORE, Split
@@ -48,7 +48,7 @@ def segmentation(root: Path, split: Split) -> Layout:
         truths={image_id: root / f"{year}/SegmentationClassAug/{image_id}.png" for image_id in ids},
         read=partial(read_mask, table=TABLE, otherwise="is none of VOC's: 0 to 20 are classes, 255 is void"),
         rules=("pascal_segmentation",),
-        judge=without_void if split == "val" else nothing_wrong,
+        judge=without_void if split == "val" else nothing,
     )
 
 
