@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from tadp_ray.config.vocabulary import METRIC, StrictModel
+from tadp_ray.wording import shown
 
 EXPERIMENT = "experiment"
 """The key of `Places` whose value is another experiment."""
@@ -171,7 +172,7 @@ class Verdict(BaseModel):
     @property
     def shown(self) -> str:
         """The value as text, e.g. `14.0 ± 1.9 [9.3, 18.7] points of mIoU (3 seeds)`."""
-        return self.figure or ("–" if self.value is None else f"{self.value:.4g}")
+        return self.figure or shown(self.value)
 
     @property
     def unmeasured(self) -> bool:

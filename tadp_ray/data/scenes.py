@@ -244,14 +244,14 @@ def present_classes(mask: np.ndarray) -> tuple[str, ...]:
     return tuple(CLASSES[index] for index in np.unique(mask))
 
 
-def mentions(sample: Scene, world: World = WORLD) -> list[Mention]:
+def mentions(sample: Scene) -> list[Mention]:
     """Return a mention of every instance of a scene, from near to far."""
     size = sample.mask.shape[0]
     return [
         Mention(
             CLASSES[name],
             float(box[0] + box[2]) / 2 / size,
-            bool(sample.depth[sample.instances == place].max() < world.near),
+            bool(sample.depth[sample.instances == place].max() < WORLD.near),
             float(box[0]) / size,
             float(box[2]) / size,
         )

@@ -42,7 +42,7 @@ def feature_channels(
 
 
 class FeatureReader:
-    """Reads the features of a U-Net's passes, by hooks and attention processors that stay in it until `remove`.
+    """Reads the features of a U-Net's passes, by hooks and attention processors that stay in it until `close`.
 
     As in VPD's published feature extractor, features are taken before each up-sampling, and maps are averaged over heads and
     layers and appended to the channels; there, over two down layers and three up layers of the two middle levels.
