@@ -254,10 +254,10 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def show_closing(filled: "Table", store: "Store", context: typer.Context, name: str, run: str) -> None:
     """Print what a sweep has found, the next command worth running, and where to see its cells."""
-    from tadp_ray.reporting.closing import Commands, closing_lines
+    from tadp_ray.reporting.closing import NextCommands, closing_lines
 
     seeds = context.params["seeds"]
-    commands = Commands(
+    commands = NextCommands(
         sweep=retyped(context, "sweep", without=("seeds", "only", "strict")),
         table=table_command(context, name),
         report=retyped(context, "report", only=("tracking_uri",)),

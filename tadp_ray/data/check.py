@@ -14,7 +14,7 @@ from tadp_ray.config.data import DataConfig
 from tadp_ray.config.errors import nearest
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, open_dataset, published_datasets, remarks, source_of
-from tadp_ray.data.files import Layout, Measured, PublishedSet, look_at_all
+from tadp_ray.data.files import Layout, PublishedSet, SampleFacts, look_at_all
 from tadp_ray.data.folder import shared_images
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Split
@@ -139,7 +139,7 @@ def checked(
             index = Index(storage, layout, deep=deep) if storage else None
             opened = look_at_all(layout, index)
             found = dict(bar.track(opened, total=len(layout.images), description=f"{kind} {split}"))
-            valid = {name: each for name, each in found.items() if isinstance(each, Measured)}
+            valid = {name: each for name, each in found.items() if isinstance(each, SampleFacts)}
             # What all samples together lack cannot be told while some of them are left out.
             wrong = [each for each in found.values() if isinstance(each, str)] or layout.judge(valid)
             problems += [f"{split}: {each}" for each in wrong]
@@ -155,7 +155,7 @@ def checked(
     return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
 
 
-def summary(classes: Sequence[str], found: Sequence[Measured]) -> dict[str, Any]:
+def summary(classes: Sequence[str], found: Sequence[SampleFacts]) -> dict[str, Any]:
     """Return the sizes, ranges and classes of the valid samples of a split."""
     what, unit, without = found[0].words
     limits = [each.range for each in found if each.range]

@@ -43,7 +43,7 @@ def shown(sample: Sample) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Measured:
+class SampleFacts:
     """Facts on one sample."""
 
     size: tuple[int, int]
@@ -84,7 +84,7 @@ class Layout:
     """Settings of reading; part of the digest."""
     present: Callable[[Sample], list[int]] = shown
     """Returns the class indices in an image, ascending."""
-    judge: Callable[[Mapping[str, Measured]], list[str]] = nothing
+    judge: Callable[[Mapping[str, SampleFacts]], list[str]] = nothing
     """Returns problems of all samples together."""
     unpaired: tuple[Path, ...] = ()
     """Ground-truth files without an image."""
@@ -215,7 +215,7 @@ class FileDataset:
         self.classes = layout.classes
         self.ids = tuple(layout.images)
         opened = dict(look_at_all(layout, index))
-        self._found = {name: found for name, found in opened.items() if isinstance(found, Measured)}
+        self._found = {name: found for name, found in opened.items() if isinstance(found, SampleFacts)}
         raise_problems([found for found in opened.values() if isinstance(found, str)] or layout.judge(self._found))
         self.sizes: tuple[tuple[int, int], ...] = tuple(found.size for found in self._found.values())
 
@@ -264,7 +264,7 @@ class FileDataset:
         return hashlib.sha256(repr((settings, list(in_threads(file_digest, files)))).encode()).hexdigest()
 
 
-def look_at_all(layout: Layout, index: "Index | None") -> Iterator[tuple[str, Measured | str]]:
+def look_at_all(layout: Layout, index: "Index | None") -> Iterator[tuple[str, SampleFacts | str]]:
     """Yield each sample's id with the facts on it, or with its problem; save the index at the end."""
     look = index.look if index else partial(measure, layout)
     looked_at = zip(layout.images, in_threads(look, list(layout.images)), strict=True)
@@ -282,7 +282,7 @@ def in_threads(function: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:
             yield from results
 
 
-def measure(layout: Layout, name: str) -> Measured | str:
+def measure(layout: Layout, name: str) -> SampleFacts | str:
     """Return the facts on one sample, or its problem."""
     try:
         whole = layout.whole(name)
@@ -294,7 +294,7 @@ def measure(layout: Layout, name: str) -> Measured | str:
     values, counted, left_out, words = truth(sample)
     limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
     turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))
-    return Measured(sample.image.shape[:2], present, learned, limits, counted, left_out, turned, words)
+    return SampleFacts(sample.image.shape[:2], present, learned, limits, counted, left_out, turned, words)
 
 
 def truth(sample: Sample) -> tuple[np.ndarray, int, int, tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from tadp_ray.data.coco import Annotations, Objects, boxes_by_image, read_annotations
 from tadp_ray.data.config import FolderData
-from tadp_ray.data.files import Fields, Layout, Measured, nothing, shown
+from tadp_ray.data.files import Fields, Layout, SampleFacts, nothing, shown
 from tadp_ray.data.images import class_table, read_depth, read_mask
 from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pair_up
 from tadp_ray.data.pascal import read_own_boxes
@@ -16,7 +16,7 @@ from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
 from tadp_ray.wording import first_few, pluralized
 
-Judge = Callable[[Mapping[str, Measured]], list[str]]
+Judge = Callable[[Mapping[str, SampleFacts]], list[str]]
 WORDS = {"masks": "label map", "depth": "depth map", "boxes": "annotation"}
 """What a file of ground truth is called, by its key."""
 
@@ -216,7 +216,7 @@ def shared_images(data: FolderData, train: Mapping[str, Path], val: Mapping[str,
     ]
 
 
-def no_boxes(found: Mapping[str, Measured]) -> list[str]:
+def no_boxes(found: Mapping[str, SampleFacts]) -> list[str]:
     """Return one line if no training image has a box, or none has a side that a pixel would have."""
     longest = [each.range[1] for each in found.values() if each.range]
     if longest and max(longest) <= 1:
@@ -226,7 +226,7 @@ def no_boxes(found: Mapping[str, Measured]) -> list[str]:
     return [f"data.train.boxes: none of the {len(found)} images has a box, so there is nothing to learn; draw some"]
 
 
-def nothing_scored(found: Mapping[str, Measured]) -> list[str]:
+def nothing_scored(found: Mapping[str, SampleFacts]) -> list[str]:
     """Return one line if no evaluation image has ground truth that counts."""
     if any(each.counted > each.left_out for each in found.values()):
         return []
@@ -237,7 +237,7 @@ def nothing_scored(found: Mapping[str, Measured]) -> list[str]:
     ]
 
 
-def too_few_classes(data: FolderData, found: Mapping[str, Measured]) -> list[str]:
+def too_few_classes(data: FolderData, found: Mapping[str, SampleFacts]) -> list[str]:
     """Return one line if the training images contain fewer than two classes, so that there is nothing to learn."""
     shown = sorted({label for each in found.values() for label in each.present})
     if len(shown) > 1:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.data.files import Layout, Measured, measure
+from tadp_ray.data.files import Layout, SampleFacts, measure
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, file_digest, file_state, read_text, remember_digest, sha256_file, write_text
 from tadp_ray.layout import DATA
@@ -42,7 +42,7 @@ class IndexedSample:
     """Of both."""
     digests: tuple[str, ...]
     """Sha256 of both."""
-    found: Measured
+    found: SampleFacts
 
     @classmethod
     def of_row(cls, row: list[Any]) -> "IndexedSample":
@@ -60,7 +60,7 @@ class IndexedSample:
             turned,
             words,
         ) = row
-        found = Measured(
+        found = SampleFacts(
             tuple(size), present, learned, limits and tuple(limits), counted, left_out, turned, tuple(words)
         )
         return cls((image, truth), (tuple(of_image), tuple(of_truth)), (first, second), found)
@@ -102,7 +102,7 @@ class Index:
         """Ids of the samples whose contents differ from the index, though neither their sizes nor their times do; only a deep
         look finds them."""
 
-    def look(self, name: str) -> Measured | str:
+    def look(self, name: str) -> SampleFacts | str:
         """Return the facts on a sample, or its problem; its files are read if they have changed."""
         files = self._layout.images[name], self._layout.truths[name]
         try:

@@ -13,7 +13,7 @@ from tadp_ray.wording import first_few
 
 SYSTEM_FILES = ("thumbs.db", "ehthumbs.db", "desktop.ini")
 """Files that Windows creates; .DS_Store and ._photo.jpg of macOS are hidden files, which wildcards do not match."""
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif")
 """Image extensions; a folder with one is a mistake."""
 
 
@@ -43,7 +43,7 @@ def find_files(pattern: str, root: Path | None = None) -> list[Found]:
     found = []
     for path in {Path(name) for name in glob.iglob(pattern, root_dir=root, recursive=True)}:
         whole = (root or Path()) / path
-        if path.name.lower() in SYSTEM_FILES or (whole.is_dir() and path.suffix.lower() not in PICTURES):
+        if path.name.lower() in SYSTEM_FILES or (whole.is_dir() and path.suffix.lower() not in PICTURE_SUFFIXES):
             continue
         match = form.fullmatch(path.as_posix())
         wild = PurePosixPath(composed("".join(match.groups()) if match else path.as_posix()))

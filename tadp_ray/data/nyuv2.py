@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from tadp_ray.data.files import Fields, Layout, Measured, PublishedSet, require
+from tadp_ray.data.files import Fields, Layout, PublishedSet, SampleFacts, require
 from tadp_ray.data.images import read_depth
 from tadp_ray.data.names import lines_of
 from tadp_ray.data.sample import Sample, Split
@@ -69,7 +69,7 @@ def read_rooms(path: Path) -> Fields:
     return fields
 
 
-def too_near(found: Mapping[str, Measured]) -> list[str]:
+def too_near(found: Mapping[str, SampleFacts]) -> list[str]:
     """Return one line if no room of a split is deeper than `NEAREST`, as with depths in centimetres."""
     deepest = max(((each.range[1], name) for name, each in found.items() if each.range), default=(FARTHEST, ""))
     if deepest[0] > NEAREST:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from tadp_ray.data.files import Fields, Layout, Measured, PublishedSet, nothing, require
+from tadp_ray.data.files import Fields, Layout, PublishedSet, SampleFacts, nothing, require
 from tadp_ray.data.images import label_table, read_mask
 from tadp_ray.data.names import read_list
 from tadp_ray.data.sample import IGNORE, Split
@@ -52,7 +52,7 @@ def segmentation(root: Path, split: Split) -> Layout:
     )
 
 
-def without_void(found: Mapping[str, Measured]) -> list[str]:
+def without_void(found: Mapping[str, SampleFacts]) -> list[str]:
     """Return one line if no label map holds void, which VOC's have along contours and SBD's do not: its scores would differ."""
     if any(each.left_out for each in found.values()):
         return []

@@ -16,7 +16,7 @@ from tadp_ray.wording import pluralized
 
 
 @dataclass(frozen=True)
-class Commands:
+class NextCommands:
     """Commands as a person types them."""
 
     sweep: str
@@ -28,7 +28,7 @@ class Commands:
     """The option with the sweep's seeds, if it had one."""
 
 
-def closing_lines(table: Table, commands: Commands) -> list[str]:
+def closing_lines(table: Table, commands: NextCommands) -> list[str]:
     """Return the last words on a sweep: a sentence on its table, and the next command with its reason."""
     return [finding(table), next_step(table, commands)]
 
@@ -64,7 +64,7 @@ def finding(table: Table) -> str:
     return f"{apart}, with a {PERCENT} % interval over {interval.n} seeds from {low} to {high}: {verdict}."
 
 
-def next_step(table: Table, commands: Commands) -> str:
+def next_step(table: Table, commands: NextCommands) -> str:
     """Return the next command and why it is worth running: missing cells, then more seeds, then differences, then the report."""
     entries = [
         entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0] and entry.num_seeds

@@ -16,7 +16,7 @@ from tadp_ray.config.values import meant, split_words
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Table, TableEntry
+from tadp_ray.reporting.table import EntryDifference, Table, TableEntry
 from tadp_ray.tasks.per_image import PerImage
 
 Images = Mapping[str, PerImage]
@@ -47,7 +47,7 @@ def compare(table: Table, against: str, images: Images) -> Table:
     return replace(table, entries=rows, baseline=base, notes=(*table.notes, *notes))
 
 
-def differences_to(images: Images) -> Callable[[TableEntry, TableEntry], tuple[Difference | None, list[str]]]:
+def differences_to(images: Images) -> Callable[[TableEntry, TableEntry], tuple[EntryDifference | None, list[str]]]:
     """Return the function `difference` for these per-image results, each of which it resamples once."""
 
     @cache
@@ -64,14 +64,14 @@ def differences_to(images: Images) -> Callable[[TableEntry, TableEntry], tuple[D
 
 def difference(
     entry: TableEntry, other: TableEntry, resampled: Callable[[str, str], Resampled]
-) -> tuple[Difference | None, list[str]]:
+) -> tuple[EntryDifference | None, list[str]]:
     """Return an entry's difference to another over their common seeds, and the reason if there is no interval."""
     pairs = [(entry.seeds.index(seed), other.seeds.index(seed)) for seed in entry.seeds if seed in other.seeds]
     gaps = [entry.values[i] - other.values[j] for i, j in pairs]
     if not gaps or not all(map(math.isfinite, gaps)):
         return None, []
     spread = statistics.stdev(gaps) if len(gaps) > 1 else None
-    result = Difference(statistics.fmean(gaps), spread, decimals=base_metric(entry.metric).decimals)
+    result = EntryDifference(statistics.fmean(gaps), spread, decimals=base_metric(entry.metric).decimals)
     try:
         runs = [run for i, j in pairs for run in (entry.run_ids[i], other.run_ids[j])]
         ids, scores = zip(*(resampled(run, entry.metric) for run in runs), strict=True)

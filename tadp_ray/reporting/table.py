@@ -27,7 +27,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Difference:
+class EntryDifference:
     """An entry minus the baseline row's entry in the same column."""
 
     mean: float
@@ -72,7 +72,7 @@ class TableEntry:
     """Whether its seeds do not tell it apart from the best one; false with fewer than MIN_COUNT common seeds."""
     seeds: tuple[int, ...] = ()
     """Of the values."""
-    difference: Difference | None = None
+    difference: EntryDifference | None = None
     """To the baseline row; None in that row, without a baseline, and if either value is missing."""
     oracle: bool = False
     """Whether its captions use the ground truth."""

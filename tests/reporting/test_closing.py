@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from tadp_ray.config.table import Side
-from tadp_ray.reporting.closing import Commands, closing_lines
+from tadp_ray.reporting.closing import NextCommands, closing_lines
 from tadp_ray.reporting.table import build_table
 
 PLACES = [(0.5, 0.5), (0.5, 1.0), (0.75, 0.5), (0.75, 1.0), (1.0, 0.5), (1.0, 1.0)]
-COMMANDS = Commands("tadp-ray sweep x.yaml", "tadp-ray table x.yaml", "tadp-ray report", "--seeds 0,1,2")
+COMMANDS = NextCommands("tadp-ray sweep x.yaml", "tadp-ray table x.yaml", "tadp-ray report", "--seeds 0,1,2")
 
 
 @pytest.fixture

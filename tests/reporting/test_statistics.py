@@ -10,7 +10,7 @@ from tadp_ray.config.table import Side
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
-from tadp_ray.reporting.table import Difference, Table, TableEntry, build_table, rank_correlation_notes
+from tadp_ray.reporting.table import EntryDifference, Table, TableEntry, build_table, rank_correlation_notes
 from tadp_ray.tasks.depth.per_image import DepthImages
 
 
@@ -86,7 +86,7 @@ def test_depth_is_shown_with_the_decimals_that_are_printed_of_it(filled) -> None
     assert [row[0].text for row in filled("rmse", 0.254, 0.225, 0.2249).entries] == ["0.254", "0.225", "0.225"]
     assert entry((0.062,), 0.069, "abs_rel").published_text == "0.069"
     assert (entry((40.446,)).text, entry((50.0, 51.0)).text) == ("40.45", "50.50 ± 0.71")
-    assert Difference(-0.0123, 0.001, (-0.02, -0.0046), 3).text == "-0.012 ± 0.001 [-0.020, -0.005]*"
+    assert EntryDifference(-0.0123, 0.001, (-0.02, -0.0046), 3).text == "-0.012 ± 0.001 [-0.020, -0.005]*"
 
 
 def test_resamples_are_data_sets_of_as_many_images_and_intervals_are_percentiles() -> None:
