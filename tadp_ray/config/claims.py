@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -21,24 +21,6 @@ Places = Annotated[
     ),
 ]
 """A selection of a table's cells by the axes of its sweep."""
-Points = Annotated[float, Field(ge=0, description="minimum improvement, in the metric's unit")]
-StandardDeviations = Annotated[
-    float,
-    Field(
-        description="how many standard deviations over seeds the mean must lie above zero; if negative, it may lie this many "
-        "below zero. 0: the 95 % interval over seeds decides"
-    ),
-]
-
-
-def one_aim(claim: Any) -> Any:
-    """Refuse a minimum difference of a mean that may lie below zero."""
-    if claim.min and claim.min_standard_deviations < 0:
-        raise ValueError(
-            f"min: {claim.min:g} does not go with min_standard_deviations: {claim.min_standard_deviations:g}, which allows a "
-            "loss; leave one out"
-        )
-    return claim
 
 
 def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], metric: str) -> bool:
@@ -56,7 +38,28 @@ def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], met
     )
 
 
-class Difference(StrictModel):
+class _Gain(StrictModel):
+    """How large the differences of a claim have to be."""
+
+    min: float = Field(0, ge=0, description="minimum improvement, in the metric's unit")
+    min_standard_deviations: float = Field(
+        0,
+        description="how many standard deviations over seeds the mean must lie above zero; if negative, it may lie this many "
+        "below zero. 0: the 95 % interval over seeds decides",
+    )
+
+    @model_validator(mode="after")
+    def _one_aim(self) -> Self:
+        # A mean that may lie below zero has no minimum.
+        if self.min and self.min_standard_deviations < 0:
+            raise ValueError(
+                f"min: {self.min:g} does not go with min_standard_deviations: {self.min_standard_deviations:g}, which allows "
+                "a loss; leave one out"
+            )
+        return self
+
+
+class Difference(_Gain):
     """Claim that some places of a table are better than others. Every difference has to be large enough.
 
     Places are compared at the same value of every axis that neither side names.
@@ -66,9 +69,6 @@ class Difference(StrictModel):
     text: str = Field(description="the claim in words")
     better: Places
     than: Places = {}
-    min: Points = 0
-    min_standard_deviations: StandardDeviations = 0
-    _one_aim = model_validator(mode="after")(one_aim)
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
@@ -76,16 +76,13 @@ class Difference(StrictModel):
         return self.better, self.than
 
 
-class Rising(StrictModel):
+class Rising(_Gain):
     """Claim that a table improves from each value of some axes to the next. Every step has to be large enough."""
 
     kind: Literal["rising"]
     text: str = Field(description="the claim in words")
     along: tuple[str, ...] = Field(min_length=1, description="axes whose values are ordered from worse to better")
     at: Places = {}
-    min: Points = 0
-    min_standard_deviations: StandardDeviations = 0
-    _one_aim = model_validator(mode="after")(one_aim)
 
     @property
     def places(self) -> tuple[Mapping[str, JsonValue], ...]:
