@@ -28,7 +28,7 @@ def diffuseness(scores: np.ndarray) -> float:
     return float(-(present * np.log(present)).sum() / np.log(shares.size))
 
 
-EVEN = 0.998
+UNIFORM = 0.998
 """Diffuseness above which a map is uninformative.
 
 In 150 scenes with the pocket model, 62 % of the maps of "a" exceed it, and 10 % of the maps of objects in the scene. These maps
@@ -36,9 +36,9 @@ localise their objects worse (average precision 0.38) than the others (0.53).
 """
 
 
-def even(scores: np.ndarray) -> bool:
+def is_uniform(scores: np.ndarray) -> bool:
     """Return whether a map (H, W) of non-negative scores is too uniform to be informative."""
-    return diffuseness(scores) >= EVEN
+    return diffuseness(scores) >= UNIFORM
 
 
 def mass(scores: np.ndarray, region: np.ndarray) -> float:

@@ -42,7 +42,7 @@ def draw_lines(figure: FigureConfig, lines: Mapping[str, Line | None], scale: Sc
     panels[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
     panels[0].set_ylabel(LABELS[figure.kind][1])
     published = f"; published: r = {figure.published.r:.2f}" if figure.published else ""
-    rule = [f"names by {MATCH_RULES[figure.match_at(scale)]}"] if figure.kind == "recall" else []
+    rule = [f"a caption names a class by {MATCH_RULES[figure.match_at(scale)]}"] if figure.kind == "recall" else []
     heading = (figure.title, f"ours ({scale} scale){published}", *rule)
     drawn.suptitle("\n".join(textwrap.fill(line, 34 + 38 * (len(shown) - 1)) for line in heading), fontsize=11)
     handles, labels = next((p.get_legend_handles_labels() for p in panels if p.lines), ([], []))

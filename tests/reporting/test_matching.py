@@ -117,10 +117,10 @@ def test_the_rule_stands_in_the_figure_and_in_the_notes(tmp_path: Path, monkeypa
     ):
         assert any(f"Figure: a caption names a class by {rule}" in line for line in correlation_notes(both, scale, {}))
         scatter.draw_lines(both, {}, scale, tmp_path / "figure.png")
-        assert f"names by {rule}" in drawn[-1].replace("\n", " ")
+        assert f"a caption names a class by {rule}" in drawn[-1].replace("\n", " ")
     size = FigureConfig(title="T", kind="size")
     scatter.draw_lines(size, {}, "paper", tmp_path / "figure.png")
-    assert "names by" not in drawn[-1] and not any(
+    assert "a caption names" not in drawn[-1] and not any(
         "names a class" in line for line in correlation_notes(size, "paper", {})
     )
     with pytest.raises(ValueError, match="match is a rule on captions, so it needs kind: recall, not size"):

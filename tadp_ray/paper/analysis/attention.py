@@ -20,7 +20,7 @@ from tadp_ray.conditioning.tokenizer import check_length, word_places
 from tadp_ray.data.images import read_region
 from tadp_ray.data.pixels import to_tensor, unit_range
 from tadp_ray.errors import UserError
-from tadp_ray.paper.localisation import diffuseness, even, localisation
+from tadp_ray.paper.localisation import diffuseness, is_uniform, localisation
 
 
 def average(layers: Layers, size: tuple[int, int]) -> Tensor:
@@ -89,7 +89,7 @@ class Attention:
         return {word: maps[list(places)].mean(0).cpu().numpy() for word, places in self.places.items()}
 
     def figures(self, truths: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Return metrics of each word's map: maximum (x, y), diffuseness, whether it is even; localisation if in `truths`."""
+        """Return metrics of each word's map: maximum (x, y), diffuseness, whether it is uniform; localisation if in `truths`."""
         figures: dict[str, Any] = {}
         for word, whole in self.words.items():
             maps_of = {"all layers": whole, **{size: maps[word] for size, maps in self.by_size.items()}}
@@ -98,7 +98,7 @@ class Attention:
                 "tokens": [self.tokens[place] for place in self.places[word]],
                 "highest": [int(column), int(row)],
                 "diffuseness": {name: diffuseness(scores) for name, scores in maps_of.items()},
-                "even": even(whole),
+                "uniform": is_uniform(whole),
             }
             if word in truths:
                 figures[word]["localisation"] = {

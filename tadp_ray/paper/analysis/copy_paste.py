@@ -32,7 +32,7 @@ POOL = 5
 """Images searched per case, besides fifty more in total."""
 COVERED = 0.1
 """Maximum share of the look-alike that the pasted object may cover."""
-DENSITY, SHARE = "times an even map", "share of the map"
+DENSITY, SHARE = "times a uniform map", "share of the map"
 
 
 @dataclass(frozen=True)

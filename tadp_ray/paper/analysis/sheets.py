@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from tadp_ray.paper.analysis.attention import Attention
-from tadp_ray.paper.localisation import even
+from tadp_ray.paper.localisation import is_uniform
 
 ACROSS = 8
 """Columns of a sheet."""
@@ -25,7 +25,7 @@ def relative(scores: np.ndarray) -> np.ndarray:
 
 def highest(maps: Iterable[np.ndarray]) -> float:
     """Return the maximum of a common colour scale, relative to a uniform map; 2 if all maps are uninformative."""
-    return max((float(relative(scores).max()) for scores in maps if not even(scores)), default=2.0)
+    return max((float(relative(scores).max()) for scores in maps if not is_uniform(scores)), default=2.0)
 
 
 def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, top: float, title: str = "") -> None:
@@ -34,9 +34,9 @@ def overlay(axes: Axes, image: np.ndarray, scores: np.ndarray, top: float, title
     An uninformative map is not drawn, only labelled in grey, since its colours would suggest that some places matter.
     """
     grey = image.mean(axis=2)
-    if even(scores):
+    if is_uniform(scores):
         axes.imshow(128 + grey / 2, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(f"{title}: even" if title else "even", fontsize=9, color=FAINT)
+        axes.set_title(f"{title}: uniform" if title else "uniform", fontsize=9, color=FAINT)
         return
     axes.imshow(grey, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.imshow(relative(scores), cmap=MAPS, vmin=1, vmax=top, alpha=ALPHA, interpolation="nearest")
@@ -47,7 +47,7 @@ def show_scale(figure: Figure, beside: Iterable[Axes], top: float) -> None:
     """Draw the colour bar of maps."""
     colours = ScalarMappable(Normalize(1, top), MAPS)
     bar = figure.colorbar(colours, ax=list(beside), fraction=0.02, pad=0.01, shrink=0.9, alpha=ALPHA, extend="min")
-    bar.set_label("times an even map", fontsize=7)
+    bar.set_label("times a uniform map", fontsize=7)
     bar.ax.tick_params(labelsize=6)
 
 
