@@ -1,6 +1,7 @@
 """The public interface: what it loads, what it gives, and what it says of what does not fit."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -384,6 +385,15 @@ def test_the_shell_predicts_one_picture(finished_run, store, scene, tmp_path: Pa
     assert tadp_ray.read_image(out / "pictures/my photo.png").shape[1] > 500
     assert (out / "classes.txt").read_text().splitlines() == list(found.classes)
     assert all(str(out / name) in result.stdout for name in ("classes.txt", "pictures/my photo.png"))
+
+    other = Path(shutil.copy(picture, tmp_path / "other.png"))
+    both = ("--image", picture, "--image", other, "--prompt", PROMPT)
+    assert invoke("predict", run, tmp_path / "both", *both, *flags).exit_code == 0
+    assert {file.stem for file in (tmp_path / "both/predictions").iterdir()} == {"my photo", "other"}
+    (tmp_path / "folder").mkdir()
+    namesake = shutil.copy(picture, tmp_path / "folder")
+    result = invoke("predict", run, tmp_path / "two", *both, "--image", namesake, *flags)
+    assert result.exit_code == 2 and "two pictures are called my photo" in result.stderr
 
     result = invoke("predict", run, out, "--image", picture, *flags)
     assert result.exit_code == 2 and "--image and --prompt belong together" in result.stderr

@@ -148,7 +148,9 @@ def train(
     """
     require_main_thread()
     if not NAME.fullmatch(name):
-        raise UserError(f"name={name!r}: expected letters, digits, spaces, dots and dashes, e.g. 'my_depth'")
+        raise UserError(
+            f"name={name!r}: expected letters, digits, spaces, dots, dashes and underscores, e.g. 'my_depth'"
+        )
     try:
         (seed,) = seeds_of([seed])
     except ValueError:

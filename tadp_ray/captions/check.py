@@ -60,7 +60,7 @@ def check(
     ]
     problems += [
         f"{path}, id {each['id']!r}: {each['tokens']} tokens, of which the text encoder reads {budget}; shorten it, or "
-        f"know that its end is cut off: ...{each['caption'][-30:]!r}"
+        f"accept that its end is cut off: ...{each['caption'][-30:]!r}"
         for each in report["over_budget"]
     ]
     return report | {"problems": problems}

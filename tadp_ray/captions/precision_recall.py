@@ -188,7 +188,7 @@ def _add_false(
         lower = "lower caption.recall, " if added else ""
         more = " or more" if reached < 1 else ""
         raise UserError(
-            f"precision {precision} needs {wanted} false names over all images, but together they lack only {absent} names, of "
+            f"precision {precision} needs {wanted} false names over all images, but these lack only {absent} names, of "
             f"which {added} fit into {budget} tokens; name things that are in no image in caption.distractors, {lower}or "
             f"raise caption.precision to {reached}{more}{SELECTION}"
         )

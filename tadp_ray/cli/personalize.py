@@ -1,5 +1,6 @@
 """Personalization: textual inversion and DreamBooth."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -50,13 +51,14 @@ def personalize(
     """
     from tadp_ray.config.load import load_personalization
     from tadp_ray.config.shipped import file_of
+    from tadp_ray.hub import cached_only
     from tadp_ray.paper.personalization.run import check_result, make_job
     from tadp_ray.training.journal import final_metrics
 
     recipe = file_of(recipe, "personalizations")
-    job = make_job(
-        load_personalization(recipe, changes or ()), seed, out or Path(STORAGE, "personalized") / recipe.stem
-    )
+    folder = out or Path(STORAGE, "personalized") / recipe.stem
+    with cached_only() if dry_run else nullcontext():
+        job = make_job(load_personalization(recipe, changes or ()), seed, folder)
     if dry_run:
         from tadp_ray.config.yaml12 import dump_yaml
 

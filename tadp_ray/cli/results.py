@@ -44,8 +44,8 @@ def predict(
         ),
     ],
     image: Annotated[
-        Path | None,
-        typer.Option(help="A picture of any size.", show_default="the validation images"),
+        list[Path] | None,
+        typer.Option(help="A picture of any size; repeatable.", show_default="the validation images"),
     ] = None,
     prompt: Annotated[
         str | None,
@@ -57,13 +57,13 @@ def predict(
 ) -> None:
     """Write a trained cell's predictions for its validation images, as files that `score` and `picture` read.
 
-    With --image and --prompt, write the prediction for one picture at its own size, and a visualization. Labels are 8-bit
+    With --image and --prompt, write the prediction for a picture at its own size, and a visualization. Labels are 8-bit
     PNG, depth is in metres as .npy, boxes are COCO results as .json.
     """
-    if image is not None and prompt is not None:
-        predict_picture(run, folder, image, prompt, tracking_uri, device)
+    if image and prompt is not None:
+        predict_pictures(run, folder, image, prompt, tracking_uri, device)
         return
-    if image is not None or prompt is not None:
+    if image or prompt is not None:
         raise UserError("--image and --prompt belong together: name a picture and its prompt")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder}: not empty, and its files could be taken for this cell's; name another folder")
@@ -81,13 +81,18 @@ def predict(
         say(f"to score them: {score_command(cell.recipe.task, score_options(folder))}")
 
 
-def predict_picture(
-    run: str, folder: Path, image: Path, prompt: str, tracking_uri: str | None, device: str | None
+def predict_pictures(
+    run: str, folder: Path, images: list[Path], prompt: str, tracking_uri: str | None, device: str | None
 ) -> None:
-    """Write a trained cell's prediction for one picture."""
+    """Write a trained cell's predictions for pictures, all with one prompt."""
     from tadp_ray.api.images import read_image
 
-    pixels = read_image(image)
+    names = [image.stem for image in images]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(
+            f"--image: two pictures are called {twice}, and so would be their predictions; name one at a time"
+        )
+    pixels = [read_image(image) for image in images]
 
     from tadp_ray.api.trained import check_unwritten, open_cell
     from tadp_ray.tracking.query import trained_cell
@@ -95,10 +100,12 @@ def predict_picture(
     from tadp_ray.training.transfer import device_for
 
     cell, weights = trained_cell(open_store(tracking_uri, make=False), run)
-    check_unwritten(folder, image.stem, cell.recipe)
-    prediction = open_cell(cell, weights, run, device_for(cell, device)).predict(pixels, prompt)
-    for file in prediction.write(folder, image.stem):
-        say(file)
+    for name in names:
+        check_unwritten(folder, name, cell.recipe)
+    model = open_cell(cell, weights, run, device_for(cell, device))
+    for name, picture in zip(names, pixels, strict=True):
+        for file in model.predict(picture, prompt).write(folder, name):
+            say(file)
 
 
 def table(

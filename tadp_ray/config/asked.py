@@ -123,7 +123,9 @@ def check_name(name: str) -> str:
         ConfigError: it cannot name a folder, or is that of a shipped experiment, whose file `table` would read.
     """
     if not NAME.fullmatch(name):
-        raise ConfigError([f"--name {name}: expected letters, digits, spaces, dots and dashes, e.g. my_question"])
+        raise ConfigError(
+            [f"--name {name}: expected letters, digits, spaces, dots, dashes and underscores, e.g. my_question"]
+        )
     if name in shipped("experiments"):
         raise ConfigError([f"--name {name}: a shipped experiment is called so; choose another name"])
     return name

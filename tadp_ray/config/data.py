@@ -1,6 +1,7 @@
 """Keys of data sets, augmentation and captions."""
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Field, field_validator, model_validator
@@ -207,14 +208,20 @@ class CaptionConfig(StrictModel):
             whole = f"--set 'caption={{source: {source}{told}}}'"
             if self.store is not None:
                 whole = f"--set 'caption={{source: store, store: {self.store}}}', or without the store {whole}"
+            file = "" if self.store is None else "leave it out (store: null in a file that extends another), or "
             raise ValueError(
-                f"source: {self.source} and {'a sentence' if self.store is None else 'a store'} do not belong together; set the "
-                f"whole group, as in {whole}"
+                f"source: {self.source} and {'a sentence' if self.store is None else 'a store'} do not belong together; "
+                f"{file}set the whole group, as in {whole}"
             )
         if self.target_store is not None and self.store is None:
             raise ValueError("target_store belongs to source: store; name the training images' store too")
         if self.tag is not None and "tag" not in keys:
             raise ValueError(f"tag: {self.tag} chooses a caption of a store, but source is {self.source}")
+        if self.sentence and re.search(r"\{\w*\}", self.sentence):
+            raise ValueError(
+                f"sentence: {self.sentence!r} is read as it stands, with its braces; for names in a sentence use source: oracle "
+                f"or template, for words around another caption modifiers: ['... {CAPTION}']"
+            )
         if ("sentence" in keys) != (self.sentence is not None):
             raise ValueError("source: sentence and the sentence belong together; give both or neither")
         fitting = ENCODINGS[self.encoding].sources

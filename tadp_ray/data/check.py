@@ -189,7 +189,8 @@ def report_lines(report: dict[str, Any]) -> Iterator[str]:
             continue
         for side in ("height", "width"):
             yield "  {side} {min} to {max}, median {median:g}".format(side=side, **found[side])
-        yield "  {of} {min} to {max}".format(**found["values"])
+        if found["values"]["min"] is not None:
+            yield "  {of} {min} to {max}".format(**found["values"])
         counted = found["counted"]
         yield "  {}, {left_out:.1%} of them {because}".format(pluralized(counted["total"], counted["of"]), **counted)
         shown = Counter(found["classes"])

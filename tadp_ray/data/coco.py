@@ -124,7 +124,7 @@ def read_annotations(path: Path) -> Annotations:
     file.images.sort(key=lambda image: (isinstance(image.id, str), image.id))
     images, categories = {str(image.id) for image in file.images}, {category.id for category in file.categories}
     problems = [
-        f"{path}: {what} {value!r} occurs twice; it has to be one's alone"
+        f"{path}: {what} {value!r} occurs twice; it must be unique"
         for what, values in (
             ("images: the id", [str(image.id) for image in file.images]),
             ("images: the file_name without ending", [str(image.key) for image in file.images]),

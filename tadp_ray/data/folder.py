@@ -47,8 +47,10 @@ def layout(data: FolderData, split: Split) -> Layout:
 
 def of_masks(data: FolderData) -> tuple[Callable[[Path], Fields], tuple[Any, ...], Judge]:
     """Return the reader of label maps, its settings, and the check of all training images."""
+    from_one = "" if data.reduce_zero_label else ", or, if labels start at 1, set data.reduce_zero_label: true"
     otherwise = (
-        f"is beyond the {len(data.classes)} names of data.classes; add its name, or list the value under data.ignore"
+        f"is beyond the {len(data.classes)} names of data.classes; add its name, list the value under data.ignore"
+        + from_one
     )
     table = class_table(len(data.classes), data.ignore, data.reduce_zero_label)
     rules = (data.ignore, data.reduce_zero_label)

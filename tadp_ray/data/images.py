@@ -232,7 +232,7 @@ def read_depth(path: Path, scale: float, units: str, mend: str) -> dict[str, np.
     if not (deepest := metres.max()):
         raise UserError(f"{path}: no pixel has a reading; take the image away, or leave it out of the list")
     if not NEAREST <= deepest <= FARTHEST:
-        raise UserError(f"{path}: its deepest reading is {deepest:g} m at {units}, which no camera takes; {mend}")
+        raise UserError(f"{path}: its deepest reading is {deepest:g} m, read as {units}, which no camera takes; {mend}")
     return {"depth": metres}
 
 

@@ -219,6 +219,7 @@ def build_table(
     notes = (
         *incomplete_notes(spec, cells, rows, failed or {}),
         *scale_note(cells),
+        *cut_note(cells, rows),
         *code_note(cells, rows),
         *machine_notes(cells, rows),
         *rank_correlation_notes(entries),
@@ -332,6 +333,18 @@ def scale_note(cells: Sequence[Cell]) -> list[str]:
     """Return a note if cells have several scales, as those of an axis over weights do."""
     scales = sorted({cell.scale for cell in cells})
     return [f"scale: the cells are of the {' and the '.join(scales)} scale"] if len(scales) > 1 else []
+
+
+def cut_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
+    """Return a note if the text encoder did not read all prompts to their ends."""
+    found = [rows[cell.fingerprint].metrics for cell in each_once(cells) if cell.fingerprint in rows]
+    cut = [max(own.get(f"caption/{split}_truncated", 0) for split in ("train", "val")) for own in found]
+    if not any(cut):
+        return []
+    return [
+        f"captions: the text encoder cut the prompts of up to {max(cut):.0f} images of a split, in {sum(map(bool, cut))} of "
+        f"{len(cut)} trainings (caption/train_truncated, caption/val_truncated)"
+    ]
 
 
 def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:

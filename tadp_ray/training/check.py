@@ -1,5 +1,6 @@
 """Checks a cell's data, captions and sizes before it is trained."""
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,8 @@ from tadp_ray.registry import TASKS, check_type
 from tadp_ray.training.setup import TrainSetup, resized
 from tadp_ray.wording import first_few, type_named
 
+log = logging.getLogger(__name__)
+
 
 def check_setup(setup: TrainSetup) -> None:
     """Check all that a training reads.
@@ -30,13 +33,27 @@ def check_setup(setup: TrainSetup) -> None:
     check_scored(setup)
     check_text(setup)
     check_context(setup)
-    _, _ = setup.train_prompts, setup.val_prompts
+    warn_of_cut_prompts(setup)
     check_other_captions(setup)
     check_token(setup)
     check_store(setup)
     check_augment(setup)
     check_lengths(setup)
     check_unpadded(setup)
+
+
+def warn_of_cut_prompts(setup: TrainSetup) -> None:
+    """Make all prompts, and log how many of them the text encoder does not read to their ends."""
+    for images, prompts in (("training", setup.train_prompts), ("scored", setup.val_prompts)):
+        if prompts.truncated:
+            log.warning(
+                "of the prompts of %d %s images, the text encoder reads only the first %d tokens of %d; shorten them, unless "
+                "this is meant",
+                len(prompts.by_id),
+                images,
+                prompts.budget,
+                prompts.truncated,
+            )
 
 
 def check_truth(setup: TrainSetup) -> None:

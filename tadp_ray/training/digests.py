@@ -119,8 +119,8 @@ def embeddings_digest(file: Path) -> str:
     """Return the content hash of a file of class embeddings (UserError if there is none)."""
     if not file.is_file():
         raise UserError(
-            f"caption.embeddings={str(file)!r}: there is no such file; bring the published one, or make it with tadp-ray "
-            "caption class-embeddings"
+            f"caption.embeddings={str(file)!r}: there is no such file; bring the published one, or make your own by tadp-ray "
+            "caption class-embeddings NAME.safetensors --data DATA --weights WEIGHTS and set caption.embeddings to it"
         )
     return file_digest(file)
 

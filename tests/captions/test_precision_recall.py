@@ -124,7 +124,7 @@ def test_where_every_image_holds_all_classes_distractors_or_a_selection_mend_a_p
     with pytest.raises(UserError) as caught:
         say(present, NAMES[:3], precision=0.75)
     said = str(caught.value)
-    assert "needs 5 false names over all images, but together they lack only 0 names" in said
+    assert "needs 5 false names over all images, but these lack only 0 names" in said
     assert "in caption.distractors, or raise caption.precision to 1.0; of a sweep" in said
     assert said.endswith("--only caption.precision=1.0")
     assert score(say(present, NAMES[:5], precision=0.75), present).precision == 0.75

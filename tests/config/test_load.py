@@ -60,6 +60,15 @@ def test_a_suggested_caption_is_a_valid_one(
     assert [(caption.source, caption.sentence) for caption in captions] == mended
 
 
+@pytest.mark.parametrize("text", ["a photo with {names}", "{caption}, at night"])
+def test_a_sentence_is_no_template(tmp_path: Path, text: str) -> None:
+    file = write(tmp_path / "mine.yaml", TOLD)
+    said = refusal(file, f'caption={{source: sentence, sentence: "{text}"}}')
+    assert (
+        f"sentence: {text!r} is read as it stands, with its braces; for names in a sentence use source: oracle" in said
+    )
+
+
 def test_what_was_applied_is_named_where_keys_contradict_each_other(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.yaml", TOLD.replace("iterations: 10", "iterations: 100, warmup_iterations: 20"))
     warm = "schedule: warmup_iterations 20 must be below iterations 2"

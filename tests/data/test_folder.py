@@ -79,7 +79,12 @@ def test_what_does_not_fit_is_named(photos: Path) -> None:
 
     assert "data.root='nowhere': there is no such folder" in said(Path("nowhere"))
     assert "no file in" in said(train={"images": "trian/*.png", "masks": "masks/*.png"})
-    assert "add its name, or list the value under data.ignore" in said(ignore=())
+    beyond = said(ignore=())
+    assert (
+        "add its name, list the value under data.ignore, or, if labels start at 1, set data.reduce_zero_label" in beyond
+    )
+    beyond = said(ignore=(), reduce_zero_label=True, classes=("a", "b"))
+    assert "data.ignore" in beyond and "labels start at 1" not in beyond
     (photos / "train.txt").write_text("a\nz\n")
     assert "train.txt: lists images that do not exist: z" in said(
         train={"images": "train/*.png", "masks": "masks/*.png", "list": "train.txt"}

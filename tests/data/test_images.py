@@ -74,7 +74,7 @@ def test_depth_has_so_many_units_per_metre(tmp_path: Path) -> None:
     for values, said in (
         (
             np.array([[0, 19]], np.uint16),
-            "deepest reading is 0.019 m at 1000 units per metre, which no camera takes; write millimetres$",
+            "deepest reading is 0.019 m, read as 1000 units per metre, which no camera takes; write millimetres$",
         ),
         (np.zeros((2, 2), np.uint16), "no pixel has a reading"),
         (np.full((2, 2), 200, np.uint8), "a depth map of 8 bits, which are too few"),

@@ -65,7 +65,7 @@ def test_lists_with_a_focal_length_name_the_same_pairs(put, tmp_path: Path, phot
         (
             "study/a.jpg study/a.png",
             np.full((40, 48), 9, np.uint16),
-            "its deepest reading is 0.009 m at 1000 units per metre, which no camera takes; write 16-bit millimetres",
+            "its deepest reading is 0.009 m, read as 1000 units per metre, which no camera takes; write 16-bit millimetres",
         ),
         ("study/a.jpg study/a.png", np.full((20, 24), 900, np.uint16), "depth map is (20, 24), its image"),
         ("study/a.jpg study/b.png", np.full((40, 48), 900, np.uint16), "b.png: there is no such file"),

@@ -82,7 +82,7 @@ def test_depth_of_images_and_arrays_in_metres(photos: Path, put: Callable) -> No
         (np.full((20, 24), 900, np.uint16), "b.png: depth map is (20, 24), its image"),
         (np.full((40, 48), 9, np.uint8), "b.png: a depth map of 8 bits, which are too few"),
         (np.zeros((40, 48), np.uint16), "b.png: no pixel has a reading"),
-        (np.full((40, 48), 9, np.uint16), "b.png: its deepest reading is 0.009 m at 1000 units per metre"),
+        (np.full((40, 48), 9, np.uint16), "b.png: its deepest reading is 0.009 m, read as 1000 units per metre"),
         (np.zeros((40, 48, 3), np.uint8), "b.png: a depth map needs one channel of numbers, this image is RGB"),
     ],
 )
@@ -100,7 +100,7 @@ def test_bad_depth_is_named(
     [
         (np.full((40, 48), np.nan), "b.npy: holds values that are negative or not finite; write 0 where"),
         (np.full((40, 48), -1.0), "b.npy: holds values that are negative"),
-        (np.full((40, 48), 2500.0), "b.npy: its deepest reading is 2500 m at metres"),
+        (np.full((40, 48), 2500.0), "b.npy: its deepest reading is 2500 m, read as metres"),
         (np.ones((40, 48, 1)), "b.npy: expected numbers (height, width), this is float64 (40, 48, 1)"),
         (np.ones((40, 49)), "b.npy: depth map is (40, 49), its image"),
     ],

@@ -90,6 +90,16 @@ def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, c
     assert "aaaaaaaaa (13), bbbbbbbbb (1)" in said
 
 
+def test_prompts_that_were_cut_are_told(spec, cells, rows):
+    (one, first), (other, second) = list(rows.items())[:2]
+    own = {
+        one: replace(first, metrics={**first.metrics, "caption/train_truncated": 7.0, "caption/val_truncated": 2.0}),
+        other: replace(second, metrics={**second.metrics, "caption/train_truncated": 0.0}),
+    }
+    (note,) = (line for line in build_table(spec, cells[:2], own).notes if line.startswith("captions: "))
+    assert "cut the prompts of up to 7 images of a split, in 1 of 2 trainings" in note
+
+
 def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, rows):
     for cell, code, hardware in zip(cells, ({"torch": "2.9"}, {"torch": "2.10"}), ("EPYC", "Xeon"), strict=False):
         rows[cell.fingerprint] = replace(rows[cell.fingerprint], code={"code": "x", **code}, hardware=hardware)

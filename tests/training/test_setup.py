@@ -79,6 +79,18 @@ def test_precision_and_recall_are_those_of_what_a_sentence_about_the_scene_says(
     assert (counts.score.precision, counts.score.recall) == (1.0, 1.0)
 
 
+def test_prompts_that_the_text_encoder_cuts_are_told(tiny_cell: Callable[..., Cell], caplog) -> None:
+    told = {"source": "sentence", "sentence": "a photo " * 60}
+    long = setup(tiny_cell, told)
+    check_setup(long)
+    count = len(long.train)
+    said = f"of the prompts of {count} training images, the text encoder reads only the first 75 tokens of {count}"
+    assert said in caplog.text and "scored images" in caplog.text
+    caplog.clear()
+    check_setup(setup(tiny_cell, {"source": "sentence", "sentence": "a photo"}))
+    assert not caplog.text
+
+
 def test_a_row_without_modifiers_may_say_where_they_apply(tiny_cell: Callable[..., Cell]) -> None:
     null = setup(tiny_cell, {"modifiers_apply": "eval"})
     check_setup(null)

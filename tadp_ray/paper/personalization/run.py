@@ -45,8 +45,8 @@ def make_job(plan: Personalization, seed: int, folder: Path) -> PersonalizationJ
     # A folder of this name is not the shipped model.
     if plan.weights != "pocket" and Path(plan.weights).exists():
         plan = plan.model_copy(update={"weights": str(Path(plan.weights).absolute())})
-    load_schedule(plan.weights)
     images = read_style_images(plan.images)
+    load_schedule(plan.weights)
     check(plan, images)
     job = PersonalizationJob(plan=plan, seed=seed, folder=folder.absolute(), digests=digests_of(plan, images))
     remedy = "its settings, images, weights or code were others: name another folder with --out, or delete this one"
