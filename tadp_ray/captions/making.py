@@ -59,10 +59,25 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
         made = shlex.join(["tadp-ray", "caption", "nouns", whole, "--out", str(store)])
         return f"make it of {whole}: {made}; or bring a published file of nouns: {bring}"
     length = re.search(r"min(\d+)", store.stem)
-    words = ["--min-tokens", length[1]] if length else []
-    words += ["--out", str(store), *(["--gpus", "1"] if recipe.compute.gpus else [])]
-    made = " && ".join(shlex.join(["tadp-ray", "caption", "blip", *each, *words]) for each in images)
+    least = ["--min-tokens", length[1]] if length else []
+    cards = ["--gpus", "1"] if recipe.compute.gpus else []
+    blip = lambda each, out: shlex.join(["tadp-ray", "caption", "blip", *each, *least, "--out", str(out), *cards])
+    if both := shared_names(images):
+        scored = store.with_stem(f"{store.stem}_val")
+        return (
+            f"images of train and of val are called {both[0]}, so each split needs a store of its own: {blip(images[0], store)}; "
+            f"{blip(images[1], scored)}; then set caption.target_store={scored}"
+        )
+    made = " && ".join(blip(each, store) for each in images)
     return f"make it: {made}; or bring a {'file' if recipe.data.kind == 'folder' else 'published file'}: {bring}"
+
+
+def shared_names(images: Sequence[Sequence[str]]) -> list[str]:
+    """Return the names, without endings, that images of both splits of a folder have; none if one split reads the store."""
+    if len(images) != 2 or any(len(each) > 1 for each in images):
+        return []
+    train, val = ({Path(file).stem for file in glob.iglob(each[0], recursive=True)} for each in images)
+    return sorted(train & val)
 
 
 def import_words(recipe: Recipe) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Your own images: a folder of images, and a folder of label maps, of depth maps or of boxes, or one file of boxes."""
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,6 +13,7 @@ from tadp_ray.data.names import Names, chosen, distinct, find_files, ids_of, pai
 from tadp_ray.data.pascal import read_own_boxes
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError
+from tadp_ray.files import file_digest
 from tadp_ray.wording import first_few, pluralized
 
 Judge = Callable[[Mapping[str, SampleFacts]], list[str]]
@@ -207,14 +207,14 @@ def find_pairs(data: FolderData, split: Split) -> tuple[dict[str, Path], dict[st
 
 
 def shared_images(data: FolderData, train: Mapping[str, Path], val: Mapping[str, Path]) -> list[str]:
-    """Return one line if files are images of both splits, given each split's by id; links are followed."""
-    learned = set(map(os.path.realpath, train.values()))
-    both = [name for name, path in val.items() if os.path.realpath(path) in learned]
+    """Return one line if images are in both splits, as the same files or as copies, given each split's by id."""
+    learned = set(map(file_digest, train.values()))
+    both = [name for name, path in val.items() if file_digest(path) in learned]
     if not both:
         return []
     return [
-        f"data.train.images={data.train.images!r}, data.val.images={data.val.images!r}: {pluralized(len(both), 'files')} of both "
-        f"({first_few(both, 3)}), so evaluation scores images that the model was trained on; evaluate on others"
+        f"data.train.images={data.train.images!r}, data.val.images={data.val.images!r}: {pluralized(len(both), 'images')} of "
+        f"both ({first_few(both, 3)}), so evaluation scores images that the model was trained on; evaluate on others"
     ]
 
 

@@ -113,6 +113,21 @@ def test_photographs_of_a_folder_and_scenes() -> None:
     )
 
 
+def test_splits_with_images_of_the_same_name_have_a_store_each(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / "photos" / split).mkdir(parents=True)
+        for name in ("0", split):
+            (tmp_path / f"photos/{split}/{name}.jpg").touch()
+    told = ("caption={source: store, store: said.jsonl}", "compute.gpus=0", f"data.root={tmp_path}/photos")
+    said = made_by("folder_segmentation", *told)["said.jsonl"]
+    assert said == (
+        f"images of train and of val are called 0, so each split needs a store of its own: {BLIP} '{tmp_path}/photos/train/*' "
+        f"--out said.jsonl; {BLIP} '{tmp_path}/photos/val/*' --out said_val.jsonl; then set caption.target_store=said_val.jsonl"
+    )
+    two = made_by("folder_segmentation", *told, "caption.target_store=said_val.jsonl")
+    assert all(text.startswith("make it: ") and "&&" not in text for text in two.values()) and len(two) == 2
+
+
 def test_the_commands_are_ones_that_the_program_has() -> None:
     """Options change; a command that is told must not be refused for its words."""
     import typer

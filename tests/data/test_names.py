@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -264,19 +265,21 @@ def test_remarks_are_logged_before_anything_is_trained(
     )
 
 
-def test_images_of_both_training_and_evaluation_are_told_through_links(pair, tmp_path: Path) -> None:
+def test_images_of_both_training_and_evaluation_are_told_through_links_and_as_copies(pair, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         pair(f"img/{name}.png", f"lab/{name}.png")
     (tmp_path / "val").mkdir()
     for name, file in (("x", "b"), ("y", "c")):
         (tmp_path / f"val/{name}.png").symlink_to(tmp_path / f"img/{file}.png")
         (tmp_path / f"lab/{name}.png").symlink_to(tmp_path / f"lab/{file}.png")
+    for folder in ("img", "lab"):
+        shutil.copy(tmp_path / f"{folder}/a.png", tmp_path / f"{'val' if folder == 'img' else folder}/z.png")
     train, val = ({"images": images, "masks": "lab/*"} for images in ("img/[ab].png", "val/*"))
     data = FolderData(kind="folder", root=tmp_path, train=train, val=val, classes=tuple("abcdefghi"))
     line, *others = remarks(data, open_dataset(data, "train"), open_dataset(data, "val"))
     assert line == (
-        "data.train.images='img/[ab].png', data.val.images='val/*': 1 file of both (x), so evaluation scores images that the "
-        "model was trained on; evaluate on others"
+        "data.train.images='img/[ab].png', data.val.images='val/*': 2 images of both (x, z), so evaluation scores images that "
+        "the model was trained on; evaluate on others"
     )
     report = check_own("mine", data)
     assert report["remarks"] == [line, *others] and f"warning: {line}" in report_lines(report)
