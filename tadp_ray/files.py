@@ -185,7 +185,7 @@ def why_unreadable(path: Path) -> str | None:
             return f"is a link to {os.readlink(path)}, which does not exist; fix or remove the link"
         return "there is no such file" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error})"
     if stat.S_ISDIR(found.st_mode):
-        return "is a folder, where a file should be; name a file"
+        return "is a folder, not a file"
     if not stat.S_ISREG(found.st_mode):
         return "is not a regular file; replace it"
     if not os.access(path, os.R_OK):

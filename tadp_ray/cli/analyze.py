@@ -81,7 +81,7 @@ def attention(
     write_both(attention_sheet(result), out / "maps.png")
     write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
     for name, values in figures.items():
-        where = "uniform" if values["even"] else f"maximum at {values['highest']}"
+        where = "uniform" if values["uniform"] else f"maximum at {values['highest']}"
         line = f"{name:<20} diffuseness {values['diffuseness']['all layers']:.4f}  {where}"
         if localisation := values.get("localisation"):
             score = localisation["all layers"]

@@ -205,7 +205,7 @@ def test_files_of_the_operating_system_are_passed_over_and_others_named(pair, op
 
     place = tmp_path / "img/b.png"
     for make, said in (
-        (place.mkdir, "b.png: is a folder, where a file should be; name a file; sample 'b' needs it"),
+        (place.mkdir, "b.png: is a folder, not a file; sample 'b' needs it"),
         (
             lambda: place.symlink_to("nowhere.png"),
             "b.png: is a link to nowhere.png, which does not exist; fix or remove the link",
