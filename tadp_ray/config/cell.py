@@ -1,7 +1,7 @@
 """A cell: one training, fully specified. Its fingerprint is a hash of everything that can change its result."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,14 @@ class Cell(StrictModel):
 def grid(sweep: Sweep) -> list[dict[str, JsonValue]]:
     """Return all combinations of a sweep's axis values, the last axis fastest."""
     return [dict(zip(sweep.axes, values, strict=True)) for values in itertools.product(*sweep.values.values())]
+
+
+def each_once(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells without those of the same training as an earlier one."""
+    first: dict[str, Cell] = {}
+    for cell in cells:
+        first.setdefault(cell.fingerprint, cell)
+    return list(first.values())
 
 
 def recipe_at(

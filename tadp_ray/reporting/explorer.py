@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from tadp_ray.config.cell import Cell
+from tadp_ray.config.cell import Cell, each_once
 from tadp_ray.config.metrics import base_metric, further_metrics, metric_title
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.values import last_part, text_of
@@ -31,7 +31,7 @@ from tadp_ray.reporting.results import per_image_results
 from tadp_ray.reporting.search_charts import importance_chart, parallel_coordinates
 from tadp_ray.reporting.seeds import paired_gap
 from tadp_ray.reporting.shades import quantity
-from tadp_ray.reporting.table import Place, Table, TableEntry, each_once, format_value, metric_label
+from tadp_ray.reporting.table import Place, Table, TableEntry, format_value, metric_label
 from tadp_ray.tasks.per_image import PerImage
 from tadp_ray.tracking.query import CellRow, Curve, history, per_image, stored_file
 from tadp_ray.tracking.store import Store

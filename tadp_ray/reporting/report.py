@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
+from tadp_ray.config.cell import each_once
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
@@ -32,10 +33,10 @@ from tadp_ray.reporting.results import (
     per_image_results,
 )
 from tadp_ray.reporting.summary import sentences
-from tadp_ray.reporting.table import Table, each_once, format_value, short
+from tadp_ray.reporting.table import Table, format_value
 from tadp_ray.tracking.findings import AnalysisRun
 from tadp_ray.tracking.findings import findings as analyses
-from tadp_ray.tracking.query import CellRow, finished
+from tadp_ray.tracking.query import CellRow, finished, short
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.sweep_run import SweepEntry, SweepRun, first_of_each, read_sweep, sweep_entries
 from tadp_ray.wording import shown

@@ -101,19 +101,20 @@ def plan_experiment(
     check_choices(choices, source, scale)
     wanted = choices.wanted(sweep)
     raw, origins = load_recipe_values(recipe, choices.overrides)
-    recipes = [recipe_at(raw, origins, sweep.changes(axes), source.set_by(scale, axes)) for axes in grid(sweep)]
-    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
+    places = grid(sweep)
+    recipes = [recipe_at(raw, origins, sweep.changes(axes), source.set_by(scale, axes)) for axes in places]
+    chosen = [all(axes[key] in values for key, values in wanted.items()) for axes in places]
+    cells, selected, hashed, datasets = [], [], {}, Datasets(recipes[0].compute.folder)
     check_results(source.file, experiment, recipe, recipes)
-    is_selected = lambda axes: all(axes[key] in values for key, values in wanted.items())
-    to_train = [at_axes for axes, at_axes in zip(grid(sweep), recipes, strict=True) if is_selected(axes)]
-    absent = absent_prerequisites(to_train, experiments, choices.dry, experiment.needs)
+    absent = absent_prerequisites([*itertools.compress(recipes, chosen)], experiments, choices.dry, experiment.needs)
     not_needed: dict[Hashable, str] = {}
-    for axes, at_axes in zip(grid(sweep), recipes, strict=True):
+    for axes, at_axes, is_chosen in zip(places, recipes, chosen, strict=True):
         resolved = with_absolute_paths(at_axes)
-        contents = cell_inputs(resolved, datasets, hashed, absent if is_selected(axes) else not_needed)
+        contents = cell_inputs(resolved, datasets, hashed, absent if is_chosen else not_needed)
         one = Cell(experiment=name, seed=0, axes=axes, recipe=resolved, **contents)
-        cells += [one.with_seed(seed) for seed in seeds]
-    selected = [cell for cell in cells if is_selected(cell.axes)]
+        own = [one.with_seed(seed) for seed in seeds]
+        cells += own
+        selected += own if is_chosen else []
     settings = settings_text(recipe, choices.overrides)
     return ExperimentPlan(
         name,

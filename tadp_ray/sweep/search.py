@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tadp_ray.config.cell import Cell, recipe_at
+from tadp_ray.config.cell import Cell, each_once, recipe_at
 from tadp_ray.config.load import extended_files, load_recipe_values, load_search, merge, parse_override, set_key
 from tadp_ray.config.metrics import best_first, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
@@ -91,7 +91,7 @@ def write_best(plan: Plan, store: Store, recipe: Path, overrides: Sequence[str],
     order = best_first(metric)
     best = min(ended, key=lambda cell: order(done[cell.fingerprint].metrics[metric]))
     row = done[best.fingerprint]
-    tried = len({cell.fingerprint for cell in plan.cells})
+    tried = len(each_once(plan.cells))
     summary = (
         f"{metric} {row.metrics[metric]:.4g} on val, the best of {tried} candidates of seed {best.seed}, {len(done)} "
         f"of which were trained to the end (run {row.run_id})"
