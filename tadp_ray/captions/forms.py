@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from tadp_ray.errors import UserError
 from tadp_ray.files import read_text, why_unreadable
 from tadp_ray.wording import pluralized
 
-ID_KEYS = ("file_name", "image", "id")
-"""Accepted keys of an image's name, in a table's header or in a line's object."""
+ID_KEYS = ("file_name", "image", "image_id", "id")
+"""Accepted keys of an image's name, in a table's header or in an object."""
 TEXT_KEYS = ("caption", "text")
 LIST_KEY = "captions"
 """Accepted keys of several captions of one image."""
+SEPARATORS = (",", ";", "\t")
+"""Accepted separators of a table's columns."""
 EXAMPLES = (
     'CSV with the header image,caption, one object {"image": ..., "caption": ...} a line, or one object {id: "text"}'
 )
@@ -103,24 +105,46 @@ def lines_of(text: str) -> list[str]:
     return text.rstrip("\r\n \t").split("\n")
 
 
-def foreign(text: str) -> str | None:
-    """Return the format of a text that is not a store: "csv", "lines", or None for a single JSON value."""
+def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | None:
+    """Return what the form of another tool's file is, and its (position, image, caption or list of captions); None for a store.
+
+    Raises:
+        UserError: it is broken JSON, or neither JSON nor a table; the iterator raises it for an entry of another shape.
+    """
     first, *others = lines_of(text)
     if '"caption_store"' in first:
         return None
-    if not first.lstrip().startswith(("{", "[")):
-        return "csv" if column(columns(first), ID_KEYS) else None
+    if separator := separator_of(first):
+        return "a table", table_rows(text, path, separator)
+    if first.lstrip().startswith("{") and _is_line(first, bool(others)):
+        return "one object a line", object_rows(_objects(text, path), path)
+    match parse(text, path):
+        case list(entries):
+            numbered = ((f"entry {number}", entry) for number, entry in enumerate(entries, 1))
+            return "a JSON list", object_rows(numbered, path)
+        case {"images": list(images), "annotations": list(annotations)}:
+            return "captions in COCO's form", coco_rows(images, annotations, path)
+    return None
+
+
+def _is_line(first: str, others: bool) -> bool:
+    """Return whether a first line is an object of its own: it is whole, and other lines follow or it names an image."""
     try:
         value = json.loads(first)
     except (ValueError, RecursionError):
-        return None
-    return "lines" if isinstance(value, dict) and (others or column(value, ID_KEYS)) else None
+        return False
+    return others or column(value, ID_KEYS) is not None
 
 
-def columns(header: str) -> list[str]:
+def separator_of(header: str) -> str | None:
+    """Return what separates the columns of a table with this header line; None if it names no column of images."""
+    return next((mark for mark in SEPARATORS if column(columns(header, mark), ID_KEYS)), None)
+
+
+def columns(header: str, separator: str) -> list[str]:
     """Return the names in a table's header line; empty if it is not a header."""
     try:
-        return [name.strip() for name in next(csv.reader([header]), [])]
+        return [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
     except csv.Error:
         return []
 
@@ -130,20 +154,13 @@ def column(names: Container[str], known: tuple[str, ...]) -> str | None:
     return next((name for name in known if name in names), None)
 
 
-def described(value: Any) -> str:
-    """Describe a JSON value that is not a store."""
-    if isinstance(value, dict) and {"images", "annotations"} <= value.keys():
-        return "captions in COCO's form"
-    return f"a JSON list of {pluralized(len(value), 'entries')}"
-
-
-def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (position, image, caption) of each row of a CSV table.
+def table_rows(text: str, path: Path, separator: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (position, image, caption) of each row of a table.
 
     Raises:
         UserError: it has no column of captions, or a row has more or fewer fields than the header.
     """
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         header = [name.strip() for name in next(reader)]
         image, caption = column(header, ID_KEYS), column(header, TEXT_KEYS)
@@ -157,29 +174,57 @@ def table_rows(text: str, path: Path) -> Iterator[tuple[str, str, str]]:
                 continue
             if len(row) != len(header):
                 raise UserError(
-                    f"{path}, {place}: {len(row)} fields where the header has {len(header)}; put quotes around text with commas"
+                    f"{path}, {place}: {len(row)} fields where the header has {len(header)}; put quotes around text with {separator!r}"
                 )
             yield place, row[header.index(image)], row[header.index(caption)]
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not a CSV table ({error}); write it again") from None
 
 
-def object_rows(text: str, path: Path) -> Iterator[tuple[str, Any, Any]]:
-    """Yield (position, image, caption or list of captions) of each line's object.
+def _objects(text: str, path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (position, JSON value) of each line that is not blank."""
+    for number, line in enumerate(lines_of(text), 1):
+        if line.strip():
+            yield f"line {number}", parse(line, path, number)
+
+
+def object_rows(entries: Iterable[tuple[str, Any]], path: Path) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (position, image, caption or list of captions) of each object, whose position is given.
 
     Raises:
-        UserError: a line is something else.
+        UserError: an entry is something else.
     """
-    for number, line in enumerate(lines_of(text), 1):
-        if not line.strip():
-            continue
-        place, entry = f"line {number}", parse(line, path, number)
+    for place, entry in entries:
         image, caption = (
             column(entry, keys) if isinstance(entry, dict) else None for keys in (ID_KEYS, (*TEXT_KEYS, LIST_KEY))
         )
         if image is None or caption is None:
             raise UserError(
                 f"{path}, {place}: expected an object with an image's name ({', '.join(ID_KEYS)}) and a caption "
-                f"({', '.join(TEXT_KEYS)}), not {line.strip()!r:.80}"
+                f"({', '.join(TEXT_KEYS)}), not {json.dumps(entry, ensure_ascii=False)!s:.80}"
             )
         yield place, entry[image], entry[caption]
+
+
+def coco_rows(images: list[Any], annotations: list[Any], path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Yield (position, file name, caption) of each annotation of COCO's captions.
+
+    Raises:
+        UserError: an image has no id and file name, or an annotation no caption of one of the images.
+    """
+    names: dict[Any, str] = {}
+    for number, image in enumerate(images, 1):
+        match image:
+            case {"id": int() | str() as key, "file_name": str(name)} if names.setdefault(key, name) == name:
+                pass
+            case _:
+                raise UserError(f"{path}, images, entry {number}: expected an id of its own and a file_name, not {image!r:.80}")
+    for number, annotation in enumerate(annotations, 1):
+        match annotation:
+            case {"image_id": int() | str() as key, "caption": caption} if key in names:
+                yield f"annotations, entry {number}", names[key], caption
+            case _:
+                raise UserError(
+                    f"{path}, annotations, entry {number}: expected the image_id of one of {pluralized(len(names), 'images')} "
+                    f"and a caption, not {annotation!r:.80}"
+                )

@@ -168,19 +168,14 @@ def _parse(path: Path) -> CaptionStore:
         and "caption_store" in header
     ):
         return _read_lines(header, rest, path)
-    if kind := forms.foreign(text):
-        what = {"csv": "a CSV table", "lines": "one object a line"}[kind]
-        raise UserError(f"{path}: not a caption store but {what}; {import_command(path)}, and name the new file")
+    if found := forms.rows(text, path):
+        raise UserError(f"{path}: not a caption store but {found[0]}; {import_command(path)}, and name the new file")
     published = forms.parse(text, path)
-    if not isinstance(published, dict) or {"images", "annotations"} <= published.keys():
-        raise UserError(
-            f'{path}: expected one JSON object {{id: {{"captions": [...]}}}}, not {forms.described(published)}; write it as '
-            f"{forms.EXAMPLES}, and run tadp-ray caption import"
-        )
     for key, entry in published.items():
-        if isinstance(entry, str):
+        if isinstance(entry, str | list):
+            what = "a text" if isinstance(entry, str) else "a list"
             raise UserError(
-                f'{path}, id {key!r}: expected an object with "captions": [at least one string], not a text alone; '
+                f'{path}, id {key!r}: expected an object with "captions": [at least one string], not {what} alone; '
                 f"{import_command(path)}, and name the new file"
             )
     return _of_object(published, path)
@@ -212,27 +207,29 @@ def check_out(out: Path, *read: Path) -> None:
 def read_any(path: Path) -> CaptionStore:
     """Read a caption store, or a file that can be converted to one without loss.
 
-    That is `{id: "text"}`; a CSV table, whose header names the images `file_name`, `image` or `id` and the captions
-    `caption` or `text`; or one object of these names a line. An image may have several rows.
+    That is `{id: "text"}` or `{id: ["text", ...]}`; a table whose header names the images `file_name`, `image`, `image_id` or
+    `id` and the captions `caption` or `text`, separated by commas, semicolons or tabs; objects of these names, one a line or in
+    one list; or COCO's captions. An image may have several rows.
 
     UserError as in `read_store`.
     """
     text = forms.caption_text(path)
-    if kind := forms.foreign(text):
+    if found := forms.rows(text, path):
         captions: dict[str, list[str]] = {}
-        for place, image, said in (forms.table_rows if kind == "csv" else forms.object_rows)(text, path):
+        for place, image, said in found[1]:
             image = str(image) if type(image) is int else image
             if not isinstance(image, str) or not image:
                 raise UserError(f"{path}, {place}: an image's name must be a string, not {image!r:.80}")
             texts = strings(said if isinstance(said, list) else [said], path, place)
             captions.setdefault(identity(image, path), []).extend(texts)
         return CaptionStore({image: tuple(texts) for image, texts in captions.items()}, path=path)
-    if text.lstrip().startswith("{") and '"caption_store"' not in text.partition("\n")[0]:
-        found = forms.parse(text, path)
-        if any(isinstance(entry, str) for entry in found.values()) and not {"images", "annotations"} <= found.keys():
-            whole = {key: {"captions": [entry]} if isinstance(entry, str) else entry for key, entry in found.items()}
-            return _of_object(whole, path)
-    return read_store(path)
+    if '"caption_store"' in text.partition("\n")[0]:
+        return read_store(path)
+    whole = {
+        key: {"captions": [entry] if isinstance(entry, str) else entry} if isinstance(entry, str | list) else entry
+        for key, entry in forms.parse(text, path).items()
+    }
+    return _of_object(whole, path)
 
 
 def _of_object(entries: Mapping[str, object], path: Path) -> CaptionStore:

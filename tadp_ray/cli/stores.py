@@ -44,7 +44,7 @@ WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer to use: pocket
 
 @app.command("import")
 def import_captions(
-    file: Annotated[Path, typer.Argument(help="A published caption file: JSON {id: text}, CSV, or JSON lines.")],
+    file: Annotated[Path, typer.Argument(help="A file of captions: published, COCO's, JSON, CSV or TSV.")],
     out: OutOption,
     data: DataOption = None,
     root: RootOption = None,
@@ -53,7 +53,8 @@ def import_captions(
 ) -> None:
     """Convert a caption file to a caption store.
 
-    In CSV and JSON lines, images are in the column `image`, `file_name` or `id`, captions in `caption` or `text`.
+    JSON is {id: text}, {id: [texts]}, or objects in one list or one a line. In these and in tables, images are in the column
+    `file_name`, `image`, `image_id` or `id`, captions in `caption` or `text`.
 
     If images are given, the keys become their ids, captions of other images are left out, and entries and images without a match
     are listed. Training on images of your own needs this if the file names images with their extension (`a.jpg`): name the recipe

@@ -121,24 +121,24 @@ def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp
     [
         ('{"a": {"captions": ["x"]},\n "b": {"capt', r"line 2, column 8: broken JSON .* cut short"),
         ("", "this caption store is empty"),
-        ('["a"]', r"expected one JSON object .* not a JSON list of 1 entry; write it as CSV with"),
+        ('["a"]', "not a caption store but a JSON list; tadp-ray caption import"),
         (
             '{"a": "x"}',
             r"id 'a': expected an object with .* not a text alone; tadp-ray caption import .*captions --data RECIPE.yaml --out "
             r".*captions.store.jsonl, and name the new file",
         ),
-        ("image,caption\na,x\n", "not a caption store but a CSV table; tadp-ray caption import"),
+        ("image,caption\na,x\n", "not a caption store but a table; tadp-ray caption import"),
         ('{"file_name": "a", "text": "x"}\n', "not a caption store but one object a line; tadp-ray caption import"),
-        ('{"images": [], "annotations": []}', "not captions in COCO's form; write it as CSV with"),
+        ('{"images": [], "annotations": []}', "but captions in COCO's form; tadp-ray caption import"),
         (
             '{"a": {"captions": ["x \\ud83d"]}}',
             r"id 'a', captions: 'x \\ud83d' holds half a character, '\\ud83d', whose",
         ),
         ('{"\\udc00": {"captions": ["x"]}}', r"an id: '\\udc00' holds half a character"),
-        ("my notes\nof today", "line 1: neither JSON nor a table with a column file_name, image, id: 'my notes"),
+        ("my notes\nof today", "line 1: neither JSON nor a table with a column file_name, image, image_id, id: 'my notes"),
         ("[" * 100_000, "line 1: nested too deeply"),
         ('{"a": ' + "1" * 5000 + "}", "line 1: nested too deeply or a number too long"),
-        ('{"a": ["x"]}', r"id 'a': expected an object with \"captions\""),
+        ('{"a": ["x"]}', r"id 'a': expected an object with \"captions\".*not a list alone; tadp-ray caption import"),
         ('{"a": {"captions": []}}', r"id 'a': expected .*at least one"),
         ('{"a": {"captions": {}}}', r"id 'a': expected .*at least one"),
         ('{"a": {"captions": {"scene": 3}}}', r"id 'a', captions: number 1 is 3 \(int\), where a string belongs"),
@@ -193,6 +193,12 @@ def test_blank_lines_at_the_end_do_no_harm(tmp_path):
         'text , file_name\r\n"a cat, black",a.png\r\nx\u2028y,b.png\r\n',
         '{"file_name": "a.png", "text": "a cat, black"}\n{"file_name": "b.png", "text": "x\u2028y"}\n\n',
         '{"id": "a.png", "caption": "a cat, black"}\n{"id": "b.png", "captions": ["x\u2028y"]}',
+        '{"a.png": ["a cat, black"], "b.png": "x\u2028y"}',
+        "image;caption\na.png;a cat, black\nb.png;x\u2028y\n",
+        "image_id\tcaption\na.png\ta cat, black\nb.png\tx\u2028y\n",
+        '[{"image_id": "a.png", "caption": "a cat, black"},\n {"image": "b.png", "caption": ["x\u2028y"]}]',
+        """{"info": {}, "images": [{"id": 2, "file_name": "a.png"}, {"id": 1, "file_name": "b.png"}, {"id": 3, "file_name": "c"}],
+        "annotations": [{"id": 8, "image_id": 1, "caption": "x\u2028y"}, {"image_id": 2, "caption": "a cat, black"}]}""",
     ],
 )
 def test_other_forms_are_read_for_an_import(tmp_path, text):
@@ -221,14 +227,22 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
         ('image,caption\na,"x\n', "line 2: not a CSV table"),
         ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),
         ('{"id": "a", "text": "x"}\n{"id": 7.5, "text": "x"}', "line 2: an image's name must be a string, not 7.5"),
-        ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not '{\"name\""),
+        ('{"id": "a", "text": "x"}\n{"name": "b"}', "line 2: expected an object with an image's name .*not {\"name\""),
         ('{"id": "a", "text": {"en": "x"}}', r"line 1: number 1 is .* \(dict\), where"),
         ('{"id": "a", "text": "x"}\n{"id": "b", "te', r"line 2, column \d+: broken JSON"),
         ('{"name": "a"}\n{"name": "b"}', "line 1: expected an object with an image's name"),
         ('{"a": "x", "b": 3}', "id 'b': expected an object"),
         ('{"a": "x", "a": "y"}', "'a' occurs twice"),
-        ('[{"image": "a", "caption": "x"}]', "not a JSON list of 1 entry; write it as"),
-        ('{"images": [], "annotations": [], "info": "x"}', "not captions in COCO's form"),
+        ('[{"image": "a", "caption": "x"}, "b"]', "entry 2: expected an object with an image's name .*not \"b\""),
+        ('{"images": [{"id": 1}], "annotations": []}', "images, entry 1: expected an id of its own and a file_name"),
+        (
+            """{"images": [{"id": 1, "file_name": "a"}, {"id": 1, "file_name": "b"}], "annotations": []}""",
+            "images, entry 2: expected an id of its own and a file_name",
+        ),
+        (
+            """{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 2, "caption": "x"}]}""",
+            "annotations, entry 1: expected the image_id of one of 1 image and a caption",
+        ),
     ],
 )
 def test_what_is_in_no_known_form_is_refused_by_place(tmp_path, text, message):
