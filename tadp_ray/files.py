@@ -10,6 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -42,7 +43,7 @@ ENDINGS = frozenset(
 DRAFT_FOLDER = ".tadp-draft-"
 """Prefix of our draft folders, which are deleted."""
 DRAFT_FILE = re.compile(r".+\.\d+\.part|\.tmp[A-Za-z0-9]{6}")
-"""Names of draft files: ours, with the id of their process, and those of safetensors."""
+"""Names of draft files: ours, with the id of their thread, and those of safetensors."""
 
 
 def user_cache() -> Path:
@@ -53,8 +54,8 @@ def user_cache() -> Path:
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which replaces `path` when the block ends without an error."""
-    # Each process has its own draft, since several may write the same file at once.
-    draft = path.with_name(f"{path.name}.{os.getpid()}.part")
+    # Each thread has its own draft, since several, also of one process, may write the same file at once.
+    draft = path.with_name(f"{path.name}.{threading.get_native_id()}.part")
     try:
         yield draft
         replace_on_disk(draft, path)

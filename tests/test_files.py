@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,13 @@ def test_contents_are_on_the_disk_before_the_old_file_goes_and_the_name_after(tm
     folder.mkdir()
     write_text(folder / "a", "new")
     assert done == ["sync a", "move a", "sync folder"] and (folder / "a").read_text() == "new"
+
+
+def test_threads_may_write_the_same_file_at_once(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for written in [threads.submit(write_text, tmp_path / "a", "new") for _ in range(100)]:
+            written.result()
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Path, done: list[str]) -> None:

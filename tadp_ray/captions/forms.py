@@ -174,7 +174,8 @@ def table_rows(text: str, path: Path, separator: str) -> Iterator[tuple[str, str
                 continue
             if len(row) != len(header):
                 raise UserError(
-                    f"{path}, {place}: {len(row)} fields where the header has {len(header)}; put quotes around text with {separator!r}"
+                    f"{path}, {place}: {len(row)} fields where the header has {len(header)}; put quotes around text with "
+                    f"{separator!r}"
                 )
             yield place, row[header.index(image)], row[header.index(caption)]
     except csv.Error as error:
@@ -218,7 +219,9 @@ def coco_rows(images: list[Any], annotations: list[Any], path: Path) -> Iterator
             case {"id": int() | str() as key, "file_name": str(name)} if names.setdefault(key, name) == name:
                 pass
             case _:
-                raise UserError(f"{path}, images, entry {number}: expected an id of its own and a file_name, not {image!r:.80}")
+                raise UserError(
+                    f"{path}, images, entry {number}: expected an id of its own and a file_name, not {image!r:.80}"
+                )
     for number, annotation in enumerate(annotations, 1):
         match annotation:
             case {"image_id": int() | str() as key, "caption": caption} if key in names:

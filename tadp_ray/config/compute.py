@@ -28,8 +28,8 @@ class ComputeConfig(StrictModel):
     max_parallel: int = Field(
         0,
         ge=0,
-        description="most cells at once, for which an autoscaling cluster adds nodes, which Ray on one machine does not; "
-        "0: as many as fit on its current nodes",
+        description="cells at once for which an autoscaling cluster adds nodes, which Ray on one machine does not; more run if "
+        "more fit on the current nodes; 0: as many as fit there",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass: less memory, a third more time"

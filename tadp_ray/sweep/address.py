@@ -16,7 +16,7 @@ from pyarrow.fs import FileSelector, FileSystem, FileType, PyFileSystem
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import FULL, drafted
-from tadp_ray.layout import CELLS, RAY, SWEEP_MARK
+from tadp_ray.layout import CELLS, SWEEP_MARK
 
 log = logging.getLogger(__name__)
 
@@ -138,11 +138,6 @@ class Remote:
             return self._look(f"{self.path}/{SWEEP_MARK}").type is FileType.File
         return False
 
-    def delete_ray_files(self) -> None:
-        """Delete Ray Train's own files."""
-        with suppress(*REMOTE_ERRORS):
-            self.files.delete_dir(f"{self.path}/{RAY}")
-
     def _look(self, what: Any) -> Any:
         """Return pyarrow's facts on files as they are now: file systems of fsspec's may remember what they saw first."""
         if isinstance(self.files, PyFileSystem):
@@ -163,7 +158,7 @@ class Remote:
             return stream.read()
 
     def names(self, folder: str) -> list[str]:
-        """Return the sorted names of the files in a folder."""
+        """Return the sorted names of the files in a folder, without drafts."""
         found = self._look(FileSelector(f"{self.path}/{folder}", allow_not_found=True))
         return sorted(info.base_name for info in found if info.type is FileType.File and info.extension != "part")
 

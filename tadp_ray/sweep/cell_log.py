@@ -82,7 +82,7 @@ class CellLog:
 
 
 def cell_log(store: Store, cell: Cell) -> CellLog:
-    """Return what happened to a cell: from its folder or, where that is not on this machine, from its newest run in MLflow."""
+    """Return what happened to a cell: from its folder or, if that is not here, of its newest failed run in MLflow."""
     found = {name: read_if_there(cell.folder / name) for name in (TRACEBACK, WORKER_LOG)}
     records = tuple(read_journal(cell.folder))
     if not records:

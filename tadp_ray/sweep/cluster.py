@@ -49,17 +49,6 @@ RAY_TRAIN = {"RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2", "RAY_TRAIN_WORKER_GROUP
 RAY_TUNE = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "86400"}
 
 
-@contextmanager
-def cluster(address: str | None, compute: ComputeConfig) -> Iterator[int]:
-    """Run Ray during a sweep; yield how many cells fit on it at once.
-
-    Raises:
-        UserError: as `ray_session`, or not even one cell fits on the cluster.
-    """
-    with ray_session(address) as nodes:
-        yield concurrency(nodes, compute, may_grow(address))
-
-
 def may_grow(address: str | None) -> bool:
     """Return whether an autoscaler may add nodes: not to Ray on this machine."""
     return cluster_address(address) is not None
@@ -103,7 +92,7 @@ def fitting_cells(address: str | None, compute: ComputeConfig) -> tuple[int, str
         UserError: as `ray_session`.
     """
     nodes = planned_nodes(address)
-    return max(cell_slots(nodes, compute), compute.max_parallel * may_grow(address)), describe_nodes(nodes)
+    return cells_at_once(nodes, compute, may_grow(address)), describe_nodes(nodes)
 
 
 def planned_nodes(address: str | None) -> list[dict[str, float]]:
@@ -212,6 +201,11 @@ def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, 
     return {"CPU": compute.cpus, **({"GPU": compute.gpus} if compute.gpus else {})}
 
 
+def cells_at_once(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool) -> int:
+    """Return how many cells run at once on nodes, or on those that the cluster may add; 0 if none fits."""
+    return max(cell_slots(nodes, compute), compute.max_parallel * grows)
+
+
 def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool = True) -> int:
     """Return how many cells run at once on nodes with these resources, or on those that the cluster may add.
 
@@ -221,7 +215,7 @@ def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bo
     Raises:
         UserError: not even one cell fits; Ray would wait forever.
     """
-    cells = max(cell_slots(nodes, compute), compute.max_parallel * grows)
+    cells = cells_at_once(nodes, compute, grows)
     if cells == 0:
         or_grow = ", or set compute.max_parallel to the number of cells that its autoscaler may add nodes for"
         raise UserError(

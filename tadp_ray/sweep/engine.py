@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 
 from ray import tune
@@ -23,7 +24,7 @@ from tadp_ray.phases import phase
 from tadp_ray.sweep import worker
 from tadp_ray.sweep.address import REMOTE_ERRORS, Remote, remote_path
 from tadp_ray.sweep.alive import kill_hung_processes
-from tadp_ray.sweep.cluster import cell_need, cell_slots, cluster, grow, warn_without_room
+from tadp_ray.sweep.cluster import cell_need, cell_slots, concurrency, grow, may_grow, ray_session, warn_without_room
 from tadp_ray.sweep.failing import Crashes, note_failures, out_of_memory_told, reported_failures
 from tadp_ray.sweep.nodes import check_nodes
 from tadp_ray.sweep.plan import Plan
@@ -87,7 +88,7 @@ def run_plan(
                 complete = train_missing(plan, store, run, address, console, strict, hints)
             status = "FINISHED" if complete else "FAILED"
             return run, complete
-        except UserError:
+        except Exception:
             status = "FAILED"
             raise
         finally:
@@ -134,7 +135,8 @@ def train_missing(
     phase("starting Ray; checking data, captions and weights meanwhile")
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
-        with cluster(address, compute) as at_once:
+        with ray_session(address) as nodes:
+            at_once = concurrency(nodes, compute, may_grow(address))
             grow(address, compute)
             check_nodes(compute)
             checked.result()
@@ -150,7 +152,8 @@ def train_missing(
                 complete = train(plan, todo, store, run, at_once, console)
     shutil.rmtree(plan.storage / RAY, ignore_errors=True)
     if compute.storage_address:
-        Remote(compute.storage_address).delete_ray_files()
+        with suppress(UserError):
+            Remote(compute.storage_address).delete_folder(RAY)
     return complete
 
 

@@ -13,7 +13,7 @@ from ray.tune.experiment import Trial
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.layout import TRACEBACK, WORKER_LOG
+from tadp_ray.layout import JOURNAL, TRACEBACK, WORKER_LOG
 from tadp_ray.sweep.logs import worker_log
 from tadp_ray.sweep.remote import on_node, pull
 from tadp_ray.training.journal import failure, final_metrics, read_journal
@@ -65,7 +65,7 @@ def note_failure(cell: Cell, error: str, trace: str | None, command: str) -> Non
     if recorded and recorded.traceback is None:
         return
     output = worker_log(cell.folder)
-    with on_node(cell) as here:
+    with on_node(cell, only=(TRACEBACK, WORKER_LOG, JOURNAL)) as here:
         if output:
             write_text(here.folder / WORKER_LOG, output)
         if trace is not None and recorded and (here.folder / TRACEBACK).is_file():

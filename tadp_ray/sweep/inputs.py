@@ -15,7 +15,7 @@ from tadp_ray.config.schema import Recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError, said_as
-from tadp_ray.training.digests import KnownDigests, digests_if_there, digests_of
+from tadp_ray.training.digests import KnownDigests, digests_of
 
 POCKET = "pocket"
 """Weights that come with the package."""
@@ -87,14 +87,12 @@ def cell_inputs(
 ) -> dict[str, Any]:
     """Return a cell's facts about its recipe's files; the other arguments are those of `digests_of`.
 
-    With `absent`, those of `digests_if_there`, which lists there what is missing; but for caption stores, which a plan has named.
+    With `absent`, what is missing is listed there, but for caption stores, which a plan has named.
     """
-    found = dict(absent or {})
+    found = None if absent is None else dict(absent)
     with said_as(import_words(recipe)):
-        digests = (
-            digests_of(recipe, datasets, known) if absent is None else digests_if_there(recipe, datasets, known, found)
-        )
-    if absent is not None:
+        digests = digests_of(recipe, datasets, known, found)
+    if absent is not None and found is not None:
         stores = {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
         absent |= {key: text for key, text in found.items() if not (isinstance(key, tuple) and key[1] in stores)}
     return {

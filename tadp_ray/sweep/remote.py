@@ -39,10 +39,10 @@ PERIOD = 2.0
 
 
 class SyncedFolder:
-    """A cell's folder on a node, synchronized with the address."""
+    """A cell's folder on a node, synchronized with the address; of the address's files only some, if these are named."""
 
-    def __init__(self, remote: Remote, folder: Path) -> None:
-        self._remote, self._folder, self._path = remote, folder, remote_path(folder)
+    def __init__(self, remote: Remote, folder: Path, only: Sequence[str] = ()) -> None:
+        self._remote, self._folder, self._path, self._only = remote, folder, remote_path(folder), only
         self._sent: dict[str, FileState] = {}
         """By name: the state of a file when it was sent or fetched."""
         self._numbered: list[str] = []
@@ -64,7 +64,7 @@ class SyncedFolder:
     def _fetch(self) -> None:
         self.clear()
         self._remote.make_folder(self._path)
-        names = [name for name in self._remote.names(self._path) if name != ALIVE]
+        names = [name for name in self._remote.names(self._path) if name != ALIVE and name in (self._only or (name,))]
         self._numbered = [name for name in names if name.startswith(NUMBERED_CHECKPOINT)]
         targets = {name: self._folder / name for name in names if name not in self._numbered}
         newest = self._folder / CHECKPOINT
@@ -148,13 +148,14 @@ def node_folder(address: str) -> Path:
 
 
 @contextmanager
-def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> Iterator[Cell]:
+def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True, only: Sequence[str] = ()) -> Iterator[Cell]:
     """Yield the cell as this node trains it: with remote storage, in a local folder that is synchronized with the address.
 
     Args:
         cell: as the sweep has it.
         fetches: whether this process fetches the folder, which one process per node does.
         is_main_process: whether this process writes the folder and pushes it.
+        only: names of the files to fetch; the others at the address stay as they are. Empty: all files.
 
     Raises:
         UserError: the address could not be reached for minutes.
@@ -163,7 +164,7 @@ def on_node(cell: Cell, fetches: bool = True, is_main_process: bool = True) -> I
         yield cell
         return
     here = cell.at(node_folder(address))
-    copy = SyncedFolder(reach(address), here.folder)
+    copy = SyncedFolder(reach(address), here.folder, only)
     if fetches:
         copy.fetch()
     if not is_main_process:

@@ -1,8 +1,7 @@
 """The storage of a sweep: one sweep at a time. Imports no Ray, so that a taken folder is told at once."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tadp_ray.config.compute import ComputeConfig
@@ -33,22 +32,18 @@ def locked_storage(compute: ComputeConfig) -> Iterator[None]:
     """
     lock = lock_storage(compute)
     try:
-        with claimed_address(compute.storage_address, compute.folder) if compute.storage_address else nullcontext():
+        if (address := compute.storage_address) is None:
+            yield
+            return
+        # They take a second to import.
+        from tadp_ray.sweep.address import Remote
+        from tadp_ray.sweep.claim import claimed
+
+        Remote(address).write_marker()
+        with claimed(address, compute.folder):
             yield
     finally:
         lock.release()
-
-
-@contextmanager
-def claimed_address(address: str, folder: Path) -> Iterator[None]:
-    """Keep other sweeps from a remote address during the block; errors are as for `claimed`."""
-    # They take a second to import.
-    from tadp_ray.sweep.address import Remote
-    from tadp_ray.sweep.claim import claimed
-
-    Remote(address).write_marker()
-    with claimed(address, folder):
-        yield
 
 
 def lock_storage(compute: ComputeConfig) -> "BaseFileLock":

@@ -14,7 +14,6 @@ from tadp_ray.config.claims import Verdict
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_json
 from tadp_ray.layout import FINDING
-from tadp_ray.tracking.journal_run import METRICS_PER_BATCH
 from tadp_ray.tracking.names import encode, flatten
 from tadp_ray.tracking.query import search_all
 from tadp_ray.tracking.store import Store
@@ -70,10 +69,8 @@ def log_finding(store: Store, folder: Path, facts: Mapping[str, Any], files: Seq
         store.client.log_artifact(run_id, str(folder / name))
     settings, start = facts.get("settings", {}), run.info.start_time
     params = flatten(settings if isinstance(settings, Mapping) else {"settings": settings})
-    store.client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
     numbers = [Metric(encode(name), float(value), start, 0) for name, value in facts.get("numbers", {}).items()]
-    for first in range(0, len(numbers), METRICS_PER_BATCH):
-        store.client.log_batch(run_id, metrics=numbers[first : first + METRICS_PER_BATCH])
+    store.client.log_batch(run_id, numbers, [Param(key, value) for key, value in params.items()])
     store.client.set_tag(run_id, NAME, facts["name"])
     store.client.set_terminated(run_id, "FINISHED")
     return run_id

@@ -22,7 +22,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 METRICS_PER_BATCH = 1000
-PARAMS_PER_BATCH = 100
 FILES = (PREDICTED, PER_IMAGE, SAMPLES, LEARNED)
 EVIDENCE = (TRACEBACK, WORKER_LOG)
 """Files about a failure."""
@@ -201,8 +200,7 @@ class JournalRun:
         self._run = run_id = run.info.run_id
         missing = [pair for pair in flatten(source.params).items() if pair[0] not in run.data.params]
         missing = [pair for pair in missing if pair not in self._refused]
-        for i in range(0, len(missing), PARAMS_PER_BATCH):
-            self._send_bisecting(missing[i : i + PARAMS_PER_BATCH], self._send_params, lambda pair: pair[0])
+        self._send_bisecting(missing, self._send_params, lambda pair: pair[0])
         if source.file not in {file.path for file in self._client.list_artifacts(run_id)}:
             self._client.log_dict(run_id, {**source.record, "provenance": self._provenance}, source.file)
         points = [m for key in run.data.metrics for m in self._client.get_metric_history(run_id, key)]

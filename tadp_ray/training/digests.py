@@ -19,47 +19,35 @@ KnownDigests = dict[Hashable, dict[str, str]]
 """Content hashes by what in a recipe names the contents. The cells of a plan share most of them, so each is hashed once."""
 
 
-def digests_of(recipe: Recipe, datasets: Datasets | None = None, known: KnownDigests | None = None) -> dict[str, str]:
+ABSENT = "absent: "
+"""Prefix of the names that contents without a hash have among the digests of a planned cell; their paths follow."""
+
+
+def digests_of(
+    recipe: Recipe,
+    datasets: Datasets | None = None,
+    known: KnownDigests | None = None,
+    absent: dict[Hashable, str] | None = None,
+) -> dict[str, str]:
     """Return the content hashes of a recipe's data, weights and captions.
 
     Args:
         recipe: recipe of a cell.
         datasets: cache of opened data sets; None: a new one, with the indexes in the recipe's storage folder.
         known: what was hashed before, filled here; None: nothing.
+        absent: the error of what is missing, by what names it; filled here. The result has an empty hash by `ABSENT` and path
+            for it. None: nothing may be missing.
+
+    Raises:
+        UserError: contents are damaged, or missing without `absent`.
     """
     known, found = {} if known is None else known, dict[str, str]()
     for key, part in contents_of(recipe, datasets or Datasets(recipe.compute.folder)).items():
-        if key not in known:
-            known[key] = part.digests()
-        found |= known[key]
-    return found
-
-
-ABSENT = "absent: "
-"""Prefix of the names that contents without a hash have among the digests of a planned cell; their paths follow."""
-
-
-def digests_if_there(
-    recipe: Recipe, datasets: Datasets, known: KnownDigests, absent: dict[Hashable, str]
-) -> dict[str, str]:
-    """Return the content hashes as `digests_of` does, and an empty one by `ABSENT` and path for what is missing.
-
-    Args:
-        recipe: recipe of a cell.
-        datasets: as for `digests_of`.
-        known: as for `digests_of`.
-        absent: the error of what is missing, by what names it; filled here.
-
-    Raises:
-        UserError: contents are there, but damaged.
-    """
-    found = dict[str, str]()
-    for key, part in contents_of(recipe, datasets).items():
-        if key not in known and key not in absent:
+        if key not in known and key not in (absent or ()):
             try:
                 known[key] = part.digests()
             except (UserError, FileNotFoundError) as error:
-                if not part.gone:
+                if absent is None or not part.gone:
                     raise
                 absent[key] = str(error)
         # `known` has digests alone, since a cell that is to be trained is planned with it, too.

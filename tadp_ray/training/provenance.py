@@ -3,7 +3,6 @@
 import math
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Mapping
 from functools import cache
@@ -101,7 +100,8 @@ def git_commit(source: Path = Path(__file__)) -> str | None:
     if git(source, "ls-files", "--error-unmatch", source.name) is None:
         return None
     commit, changes = git(source, "rev-parse", "HEAD"), git(source, "status", "--porcelain", "--untracked-files=no")
-    return f"{commit}+dirty" if commit and changes else commit
+    # Not clean where git cannot tell.
+    return f"{commit}+dirty" if commit and changes != "" else commit
 
 
 def git(source: Path, *arguments: str) -> str | None:
@@ -111,9 +111,10 @@ def git(source: Path, *arguments: str) -> str | None:
 
 def output(*command: str) -> str | None:
     """Return a command's stripped output, None if it fails or does not exist."""
-    if shutil.which(command[0]) is None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -168,7 +168,7 @@ def keep_best(path: Path, state: TrainState) -> None:
     A process that was killed before its next checkpoint may have found a better one, which a GPU does not compute again exactly.
     """
     if state.best_step != state.step and path.is_file():
-        step = checkpoint.read_tensors(path)[1]["step"]
+        step = checkpoint.TensorFile(path).facts["step"]
         if step == state.best_step:
             return
         log.warning("%s: is of step %d and not of the best one, %d; removed", path, step, state.best_step)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from rich.console import Console
@@ -160,6 +160,21 @@ def run(store, journals, tmp_path: Path) -> Callable[[ExperimentPlan], None]:
     return put
 
 
+def test_a_bug_of_the_command_is_no_stop_by_the_user(
+    store, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = asked(recipe, "model.timestep=1,50", overrides=[f"compute.storage={tmp_path}/runs"])
+
+    def fail(*_: object) -> NoReturn:
+        raise RuntimeError
+
+    monkeypatch.setattr(engine, "train_missing", fail)
+    with pytest.raises(RuntimeError):
+        run_plan(plan, store, None, Console(quiet=True))
+    experiment = store.client.get_experiment_by_name(plan.name).experiment_id
+    assert [run.info.status for run in store.client.search_runs([experiment])] == ["FAILED"]
+
+
 @pytest.mark.slow
 def test_its_table_and_its_report_come_from_mlflow_alone(
     store, run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -175,7 +190,7 @@ def test_its_table_and_its_report_come_from_mlflow_alone(
     run(plan_recipe(plan.cells[0].recipe, plan.name, "recipe made in Python", "What does it reach?", 7))
     small = [f"compute.storage={tmp_path}/other", "augment.crop=36"]
     refused = asked(recipe, "caption.recall=0.25,1.0", "model.timestep=1,50", overrides=small)
-    monkeypatch.setattr(engine, "cluster", lambda *_: nullcontext(1))
+    monkeypatch.setattr(engine, "ray_session", lambda _: nullcontext([{"CPU": 1.0}]))
     for name in ("grow", "check_nodes"):
         monkeypatch.setattr(engine, name, lambda *_: None)
     with pytest.raises(UserError, match="augment.crop=36: must be a multiple"):

@@ -29,10 +29,11 @@ from tadp_ray.sweep import alive
 from tadp_ray.sweep import remote as remote_module
 from tadp_ray.sweep.address import Remote, retry
 from tadp_ray.sweep.engine import archive
+from tadp_ray.sweep.failing import note_failure
 from tadp_ray.sweep.remote import SyncedFolder, mirror, node_folder, on_node, pull
 from tadp_ray.sweep.stopped import note_stopped, stopped_by
 from tadp_ray.training.checkpoint import Damaged, read_tensors, write
-from tadp_ray.training.journal import final_metrics, read_journal
+from tadp_ray.training.journal import Failure, failure, final_metrics, read_journal
 from tadp_ray.training.reporter import Journal, checkpoints
 
 
@@ -360,6 +361,29 @@ def test_what_a_training_deletes_is_deleted_at_the_address_and_in_the_copy(cell:
     assert there.names(f"cells/{cell.folder.name}") == ["journal.jsonl"]
     pull(address, [cell])
     assert [path.name for path in cell.folder.iterdir()] == ["journal.jsonl"]
+
+
+def test_a_failure_is_recorded_without_the_checkpoints(cell: Cell, node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are gigabytes, and the command's machine may have no room for them."""
+    lost, folder = began(cell, node)
+    write(folder / CHECKPOINT, {"weight": torch.zeros(3)}, {"step": 4})
+    with Journal(folder, cell.fingerprint) as journal:
+        journal.report(4, {"loss": 0.25}, folder / CHECKPOINT)
+    (folder / BEST).write_text("weights")
+    lost.push_final()
+    node("command")
+    fetched, fetch = [], Remote.fetch
+    monkeypatch.setattr(
+        Remote, "fetch", lambda remote, name, target: [fetched.append(Path(name).name), fetch(remote, name, target)]
+    )
+    note_failure(cell, "its process died", "Traceback", "mine")
+    assert "journal.jsonl" in fetched and not {BEST, "checkpoint-000001"} & {*fetched}
+    there = Remote(cell.recipe.compute.storage_address).names(f"cells/{cell.folder.name}")
+    assert {*there} == {BEST, "checkpoint-000001", "journal.jsonl", TRACEBACK}
+    assert failure(cell.folder) == Failure("its process died", cell.folder / TRACEBACK)
+    node("other")
+    with on_node(cell) as here:
+        assert steps(here.folder) == [4] and (here.folder / BEST).read_text() == "weights"
 
 
 def test_a_training_of_another_storage_is_kept_beside_the_addresss(cell: Cell, node, caplog) -> None:

@@ -12,7 +12,7 @@ from tadp_ray.training import provenance as module
 from tadp_ray.training.provenance import code_of, git_commit, provenance
 
 
-def test_the_commit_says_when_tracked_files_differ(tmp_path):
+def test_the_commit_says_when_tracked_files_differ(tmp_path, monkeypatch: pytest.MonkeyPatch):
     def git(*words: str) -> None:
         who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], check=True, capture_output=True)
@@ -28,6 +28,18 @@ def test_the_commit_says_when_tracked_files_differ(tmp_path):
     assert len(git_commit(source)) == 40
     source.write_text("2")
     assert git_commit(source).endswith("+dirty")
+    source.write_text("1")
+    assert len(git_commit(source)) == 40
+    tells = module.git
+    monkeypatch.setattr(module, "git", lambda source, *words: None if "status" in words else tells(source, *words))
+    assert git_commit(source).endswith("+dirty"), "git cannot tell whether it is clean"
+
+
+def test_a_program_that_hangs_or_is_not_there_tells_nothing(monkeypatch: pytest.MonkeyPatch):
+    assert module.output("no-such-program") is None
+    run = subprocess.run
+    monkeypatch.setattr(subprocess, "run", lambda *words, **options: run(*words, **{**options, "timeout": 0.01}))
+    assert module.output("sleep", "5") is None
 
 
 def test_provenance_names_libraries_and_hardware_but_not_the_host():
