@@ -9,7 +9,9 @@ WEB = re.compile(r"\bhttps?$", re.IGNORECASE)
 OBJECTS = re.compile(r"\b(?:s3[an]?|gs|gcs|r2)$", re.IGNORECASE)
 PARAMETER = re.compile(r"[?&;#]([^?&;#=]*)=")
 VALUE = re.compile(r"[^&'\"]*")
-SECRET_NAMES = re.compile("password|passwd|pwd|passphrase|secret|token|key|sig|credential|authorization", re.IGNORECASE)
+SECRET_NAMES = re.compile(
+    "password|passwd|pwd|passphrase|secret|token|key|sig|credential|authorization|odbc_connect", re.IGNORECASE
+)
 """Matches names of parameters with secrets."""
 
 

@@ -40,6 +40,10 @@ ENDINGS = frozenset(
 """Extensions of image and annotation files; other text after a dot belongs to the name, as in frame_0.5s."""
 
 
+UMASK = os.umask(0o077)
+"""What this process's user denies to others; it can only be read by setting it."""
+os.umask(UMASK)
+
 DRAFT_FOLDER = ".tadp-draft-"
 """Prefix of our draft folders, which are deleted."""
 DRAFT_FILE = re.compile(r".+\.\d+\.part|\.tmp[A-Za-z0-9]{6}")
@@ -84,6 +88,9 @@ def drafted_folder(folder: Path) -> Iterator[Path]:
 
 def replace_on_disk(draft: Path, path: Path) -> None:
     """Replace a file by a complete one; after a power failure the old or the new file exists, never an empty one."""
+    # Libraries make drafts that only their owner may read. Some file systems have no modes.
+    with suppress(OSError):
+        draft.chmod(draft.stat().st_mode | (0o666 & ~UMASK))
     sync(draft)
     draft.replace(path)
     # Some network file systems cannot sync a folder.

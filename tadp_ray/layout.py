@@ -22,8 +22,8 @@ SWEEP_CLAIMS = "claims"
 """Folder at a remote address with an object per sweep that runs there."""
 SWEEP_OWNER = "sweep.owner"
 """What the names of the objects of a storage folder's sweeps there begin with."""
-RAY = "ray"
-"""Folder of Ray's own files, there or in the folder of a personalization."""
+RAY = ".tadp-ray-files"
+"""Folder of Ray's own files, there or in the folder of a personalization. It is deleted, so nobody else may have this name."""
 
 # In the user's cache.
 PLANS = "plans"

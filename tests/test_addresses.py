@@ -19,6 +19,7 @@ SECRET = [
     ("https://h/x?PASSWORD=geheim#top", "https://h/x?PASSWORD=***"),
     ("https://h/x?X-Amz-Signature=geheim&X-Amz-Credential=geheim", "https://h/x?X-Amz-Signature=***&X-Amz-Credential=***"),
     ("https://h/x#access_token=geheim", "https://h/x#access_token=***"),
+    ("mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3Dgeheim", "mssql+pyodbc:///?odbc_connect=***"),
     ("abfs://c@a/x;AccountKey=geheim==;b=1", "abfs://c@a/x;AccountKey=***"),
 ]  # fmt: skip
 OPEN = [

@@ -12,7 +12,7 @@ import pytest
 
 import tadp_ray
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, drafted_folder, is_draft, is_locked, write_text
+from tadp_ray.files import acquire_lock, drafted, drafted_folder, is_draft, is_locked, write_text
 
 
 @pytest.fixture
@@ -39,6 +39,13 @@ def test_contents_are_on_the_disk_before_the_old_file_goes_and_the_name_after(tm
     folder.mkdir()
     write_text(folder / "a", "new")
     assert done == ["sync a", "move a", "sync folder"] and (folder / "a").read_text() == "new"
+
+
+def test_what_a_library_wrote_is_as_open_as_other_files(tmp_path: Path) -> None:
+    write_text(tmp_path / "other", "text")
+    with drafted(tmp_path / "tensors") as draft:
+        draft.touch(0o600)
+    assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_threads_may_write_the_same_file_at_once(tmp_path: Path) -> None:

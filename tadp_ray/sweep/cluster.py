@@ -4,8 +4,9 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+from pathlib import Path
 
 import ray
 from ray._common.utils import get_default_ray_temp_dir
@@ -189,6 +190,10 @@ def start_ray(address: str | None) -> None:
             f"Ray did not start in time: this machine is too busy or out of memory, or {get_default_ray_temp_dir()} is full "
             "(RAY_TMPDIR names another folder); run this again"
         ) from None
+    if not address:
+        # Ray runs code for whoever knows this token, and lets all users of this machine read it.
+        with suppress(OSError):
+            (Path.home() / ".ray/auth_token").chmod(0o600)
 
 
 def node_resources() -> list[dict[str, float]]:

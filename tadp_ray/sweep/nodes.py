@@ -6,6 +6,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
+from tadp_ray.files import is_locked
 from tadp_ray.layout import SWEEP_LOCK
 from tadp_ray.sweep.address import Remote
 from tadp_ray.training.provenance import code_of, provenance
@@ -15,11 +16,13 @@ PATIENCE = 120.0
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def inspect_node(compute: ComputeConfig) -> tuple[dict[str, str], bool]:
-    """Return a node's code versions, and whether it sees the sweep's file in the storage."""
+def inspect_node(compute: ComputeConfig) -> tuple[dict[str, str], bool, bool]:
+    """Return a node's code versions, and what it sees in the storage: the sweep's file, and that the sweep has locked it."""
     if compute.storage_address:
-        return code_of(provenance()), Remote(compute.storage_address).has_marker()
-    return code_of(provenance()), (compute.folder / SWEEP_LOCK).is_file()
+        sees = Remote(compute.storage_address).has_marker()
+        return code_of(provenance()), sees, sees
+    lock = compute.folder / SWEEP_LOCK
+    return code_of(provenance()), lock.is_file(), lock.is_file() and is_locked(lock)
 
 
 def check_nodes(compute: ComputeConfig) -> None:
@@ -53,7 +56,7 @@ def check_nodes(compute: ComputeConfig) -> None:
 def mismatch(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
     """Return how a node differs from this machine; empty if it does not."""
     try:
-        there, sees = ray.get(answer)
+        there, sees, excludes = ray.get(answer)
     except RayError as error:
         return f"cannot run tadp_ray ({str(error).strip().splitlines()[-1]}); install the same version there"
     here = code_of(provenance())
@@ -61,8 +64,13 @@ def mismatch(answer: ray.ObjectRef, compute: ComputeConfig) -> str:
         f"{name} {there.get(name)} (here {version})" for name, version in here.items() if there.get(name) != version
     ]:
         return f"runs other versions: {', '.join(differing)}; install the same there"
-    if sees:
+    if sees and excludes:
         return ""
+    if sees:
+        return (
+            f"sees compute.storage {compute.storage}, but not its locks, so two processes could train the same cell; mount it "
+            "there and here with shared flock (NFS 4.1, Lustre's flock)"
+        )
     if compute.storage_address:
         return f"does not reach compute.storage {compute.storage}; give it the credentials and packages that this machine has"
     return f"does not see compute.storage {compute.storage}, which must be a folder that all nodes share"

@@ -1,5 +1,6 @@
 """Serves MLflow's web page for a store."""
 
+import logging
 import os
 import signal
 import socket
@@ -11,11 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from tadp_ray.errors import UserError
+from tadp_ray.network import LOCAL_HOSTS
 from tadp_ray.tracking import tied
 from tadp_ray.tracking.client import named_driver
 from tadp_ray.tracking.sqlite import artifacts_beside
 from tadp_ray.tracking.store import Store
 from tadp_ray.tracking.view import newest_page
+
+log = logging.getLogger(__name__)
 
 STARTUP_SECONDS = 120
 
@@ -32,6 +36,11 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, echo: Cal
     if is_server(store):
         echo(f"the MLflow server is already running: open {store.safe_uri.rstrip('/')}{path} ({name})")
         return
+    if host not in LOCAL_HOSTS:
+        log.warning(
+            f"whoever reaches {host}:{port} can change and delete these runs; to look from another machine, leave --host out and run "
+            f"there: ssh -L {port}:127.0.0.1:{port} {socket.gethostname()}"
+        )
     with serve(store, host, port) as (address, process):
         echo(f"open {address}{path} ({name}; stop with Ctrl-C)")
         try:

@@ -64,7 +64,8 @@ def in_use(file: Path | None) -> Iterator[None]:
     if file is None:
         yield
         return
-    with users_file(file).open("ab") as users:
+    # NFS grants a shared lock to readers only, and an exclusive one to writers.
+    with users_file(file).open("a+b") as users:
         fcntl.flock(users, fcntl.LOCK_SH)
         yield
 
@@ -73,7 +74,7 @@ def is_in_use(file: Path) -> bool:
     """Return whether a sweep uses a SQLite file."""
     if not users_file(file).is_file():
         return False
-    with users_file(file).open("ab") as users:
+    with users_file(file).open("a+b") as users:
         try:
             fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -152,6 +152,19 @@ def test_a_process_that_uses_ray_already_is_told(monkeypatch: pytest.MonkeyPatch
             pass
 
 
+def test_other_users_of_this_machine_cannot_read_rays_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = tmp_path / ".ray/auth_token"
+
+    def init(**_: object) -> None:
+        token.parent.mkdir()
+        token.write_text("token")
+
+    monkeypatch.setattr(cluster.ray, "init", init)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    cluster.start_ray(None)
+    assert token.stat().st_mode & 0o777 == 0o600
+
+
 def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
@@ -165,8 +178,8 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
     here = code_of(provenance())
     assert here["torch"] and len(here["code"]) == 12
 
-    def told(there: dict, sees: bool = True, storage: str = "/runs") -> str:
-        monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees))
+    def told(there: dict, sees: bool = True, storage: str = "/runs", excludes: bool = True) -> str:
+        monkeypatch.setattr(nodes_module.ray, "get", lambda _: (there, sees, excludes))
         return nodes_module.mismatch(None, ComputeConfig(storage=storage))
 
     assert told(here) == ""
@@ -175,6 +188,7 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
     )
     assert "runs other versions: code 0 (here" in told({**here, "code": "0"})
     assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
+    assert "sees compute.storage /runs, but not its locks" in told(here, excludes=False)
     assert "does not reach compute.storage s3://bucket/runs; give" in told(here, sees=False, storage="s3://bucket/runs")
 
     def broken(_: None) -> None:

@@ -5,11 +5,15 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from tadp_ray.errors import UserError
+from tadp_ray.tracking import dashboard as module
 from tadp_ray.tracking import tied
 
 
@@ -52,6 +56,15 @@ process = subprocess.Popen([sys.executable, *sys.argv[1:]], stdin=subprocess.PIP
 print(process.pid, flush=True)
 time.sleep(600)
 """
+
+
+def test_a_dashboard_for_others_warns(store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    served = SimpleNamespace(wait=lambda: 1)
+    monkeypatch.setattr(module, "serve", lambda _, host, port: nullcontext((f"http://{host}:{port}", served)))
+    for host, warned in (("127.0.0.1", False), ("0.0.0.0", True)):
+        with pytest.raises(UserError, match="ended with exit code 1"):
+            module.dashboard(store, host, echo=lambda _: None)
+        assert ("whoever reaches 0.0.0.0:5000 can change and delete these runs" in caplog.text) is warned
 
 
 def test_what_is_tied_ends_with_its_children_when_the_asker_is_killed(tmp_path: Path, wait_for) -> None:

@@ -1,5 +1,6 @@
 """A working folder that was moved or copied has its own files, and writes to no other folder."""
 
+import fcntl
 import shutil
 import sqlite3
 from contextlib import closing
@@ -116,6 +117,14 @@ def test_a_copy_of_the_database_alone_reads_the_files_where_they_are(folder: Pat
     shutil.copy(folder / "mlflow.db", tmp_path / "copy")
     assert newest_sweep(opened(tmp_path / "copy"), "prec_recall", "pocket").cells
     assert SAID not in capsys.readouterr().err
+
+
+def test_the_locks_of_nfs_suffice(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There, locks are POSIX's, which are granted only to who may read, or write, in turn."""
+    monkeypatch.setattr(fcntl, "flock", fcntl.lockf)
+    with moved.in_use(folder / "mlflow.db"):
+        pass
+    assert not moved.is_in_use(folder / "mlflow.db")
 
 
 def test_a_folder_in_use_under_another_path_is_left_as_it_is(folder: Path, tmp_path: Path, capsys) -> None:
