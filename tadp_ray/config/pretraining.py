@@ -9,7 +9,7 @@ from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
 from tadp_ray.config.vocabulary import Denoiser, StrictModel
 
 HELD_OUT_SEED = 1_000_000
-"""Seed of the scenes that the gate measures a model with."""
+"""Seed of the scenes that the gate measures a model with. Pretrainings have smaller ones, analyses larger ones."""
 SEED_MAX = 2**63 - 1
 """The largest seed; stages add to it, and torch's have 64 bits."""
 
@@ -59,9 +59,10 @@ class Pretraining(StrictModel):
     @field_validator("seed")
     @classmethod
     def _unseen(cls, seed: int) -> int:
-        if seed == HELD_OUT_SEED:
+        if seed >= HELD_OUT_SEED:
             raise ValueError(
-                "the scenes of this seed measure the model, so it must not be trained on them; give another seed"
+                f"the scenes of seeds from {HELD_OUT_SEED} are those that measure and analyse the model, so it must not be "
+                "trained on them; give a smaller seed"
             )
         return seed
 

@@ -38,8 +38,8 @@ def dashboard(store: Store, host: str = "127.0.0.1", port: int = 5000, echo: Cal
         return
     if host not in LOCAL_HOSTS:
         log.warning(
-            f"whoever reaches {host}:{port} can change and delete these runs; to look from another machine, leave --host out and run "
-            f"there: ssh -L {port}:127.0.0.1:{port} {socket.gethostname()}"
+            f"whoever reaches {host}:{port} can change and delete these runs; to look from another machine, leave --host out "
+            f"and run there: ssh -L {port}:127.0.0.1:{port} {socket.gethostname()}"
         )
     with serve(store, host, port) as (address, process):
         echo(f"open {address}{path} ({name}; stop with Ctrl-C)")

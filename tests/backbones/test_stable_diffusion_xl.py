@@ -13,7 +13,9 @@ from diffusers import StableDiffusionXLPipeline
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tadp_ray.backbones.stable_diffusion.attention import cross_layers
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
+from tadp_ray.backbones.stable_diffusion.layers import named_layers
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.backbones.stable_diffusion_xl.family import StableDiffusionXL
 from tadp_ray.backbones.stable_diffusion_xl.load import DiffusionXL, load_diffusion_xl
@@ -70,6 +72,11 @@ def test_contexts_are_those_of_the_pipeline_with_the_pooled_vector_as_last_row(x
 
 
 @torch.no_grad()
+def test_attention_layers_have_the_names_of_the_layers_that_recipes_read(xl: DiffusionXL) -> None:
+    names = [".".join(name.split(".")[:2]) for name in cross_layers(xl.unet)]
+    assert {*names} <= {*named_layers(xl.unet)} and len(names) > len({*names})
+
+
 def test_an_exclamation_mark_is_no_padding(xl: DiffusionXL, pipeline) -> None:
     """The second tokenizer pads with it, and diffusers reads each as padding; OpenCLIP's tokenizer does not."""
     assert pipeline.tokenizer_2("ox!").input_ids[3] == pipeline.tokenizer_2.pad_token_id == 0

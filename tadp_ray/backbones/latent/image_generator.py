@@ -74,10 +74,6 @@ class ImageGenerator:
             pictures += as_pictures(made.images)
         return pictures
 
-    def attention_maps(self, latents: Tensor, timestep: int, context: Tensor) -> list[Tensor]:
-        """Return the cross-attention maps (B, T, h, w) by resolution, averaged over layers and heads, for noisy latents."""
-        raise NotImplementedError
-
     def half(self) -> Self:
         """Return a copy whose denoiser and VAE are in half precision.
 

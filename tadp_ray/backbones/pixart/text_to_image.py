@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from diffusers import PixArtSigmaPipeline
-from torch import Tensor
 
 from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.image_generator import ImageGenerator, quiet
@@ -18,11 +16,6 @@ class PixArtToImage(ImageGenerator):
     """A PixArt without size conditions, with its noise schedule."""
 
     diffusion: PixArt
-
-    def attention_maps(self, latents: Tensor, timestep: int, context: Tensor) -> list[Tensor]:
-        """Return the cross-attention maps (B, T, h, w), averaged over all blocks and heads; there is one resolution."""
-        maps = self.diffusion.attention_layers(latents, context, timestep)
-        return [torch.stack([layer.mean(1) for layer in maps.values()]).mean(0)]
 
     def _drawing(self) -> tuple[Any, dict[str, Any]]:
         """Return the pipeline of text to image, and its further arguments: images have the size of the pretraining."""

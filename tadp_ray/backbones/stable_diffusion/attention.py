@@ -46,15 +46,15 @@ def attention_layers(
 def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
     """Return every cross-attention layer by name, in the order of the forward pass: down0.0 to mid.0 to up0.2.
 
+    Names are those of `named_layers`. In Stable Diffusion XL, whose layers have several attention layers each, a number follows.
     Level 0 is the largest. Stable Diffusion 1.5 has 16: at each of three levels two in the down block and three in the up
     block, and one in the middle. The table of the published tool has 14, so its averages mix levels and omit the last two.
     """
     return {
-        f"{name}.{place}": layer.attn2
+        f"{name}.{place}" + f".{depth}" * (len(stack.transformer_blocks) > 1): layer.attn2
         for name, block in named_blocks(unet).items()
-        for place, layer in enumerate(
-            layer for stack in getattr(block, "attentions", []) for layer in stack.transformer_blocks
-        )
+        for place, stack in enumerate(getattr(block, "attentions", []))
+        for depth, layer in enumerate(stack.transformer_blocks)
     }
 
 
@@ -97,26 +97,6 @@ def read_layers(
         unet(latents, timestep, **condition(latents, context))
     grids = {height * width: (height, width) for height, width in level_sizes(unet, latents)}
     return {name: maps.transpose(2, 3).unflatten(3, grids[maps.shape[2]]) for name, maps in read.items()}
-
-
-@torch.no_grad()
-def level_maps(
-    unet: UNet2DConditionModel, latents: Tensor, timestep: int, context: Tensor, levels: Sequence[int]
-) -> list[Tensor]:
-    """Return the cross-attention maps (B, T, h, w) of some levels, averaged over the layers and heads of each.
-
-    Args:
-        unet: a text-conditioned U-Net.
-        latents: scaled, (B, C, h, w).
-        timestep: the U-Net's timestep.
-        context: (B, T, D).
-        levels: 0 is the largest.
-    """
-    with reading_maps(unet, levels, detach=True) as read:
-        unet(latents, timestep, context)
-    sizes = level_sizes(unet, latents)
-    means = {level: torch.stack(maps).mean(0) for (level, _), maps in read.items()}
-    return [means[level].transpose(1, 2).unflatten(2, sizes[level]) for level in levels]
 
 
 def level_sizes(unet: UNet2DConditionModel, latents: Tensor) -> list[tuple[int, int]]:

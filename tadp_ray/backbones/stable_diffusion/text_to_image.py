@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
-from torch import Tensor
 
 from tadp_ray.backbones.latent.denoising import load_schedule
 from tadp_ray.backbones.latent.image_generator import DRAWN_AT_ONCE, ImageGenerator, as_pictures, quiet
-from tadp_ray.backbones.stable_diffusion.attention import level_maps
 from tadp_ray.backbones.stable_diffusion.load import Diffusion, load_diffusion
 from tadp_ray.data.pixels import to_tensor
 
@@ -21,10 +19,6 @@ class TextToImage(ImageGenerator):
     """A Stable Diffusion with its noise schedule."""
 
     diffusion: Diffusion
-
-    def attention_maps(self, latents: Tensor, timestep: int, context: Tensor) -> list[Tensor]:
-        """Return the cross-attention maps (B, T, h, w) of the two largest levels, averaged over their layers and heads."""
-        return level_maps(self.diffusion.unet, latents, timestep, context, levels=(0, 1))
 
     def vary(
         self,

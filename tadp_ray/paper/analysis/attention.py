@@ -29,6 +29,20 @@ def average(layers: Layers, size: tuple[int, int]) -> Tensor:
     return reduce(torch.add, upsampled) / len(layers)
 
 
+def word_maps(layers: Layers, places: Mapping[str, Sequence[int]], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Return each word's maps (B, H, W): the mean over its tokens, all heads and all layers, each upsampled to (H, W) first.
+
+    Tokens are averaged before they are upsampled: at a photograph's size, the maps of all tokens would take gigabytes.
+    """
+    if not places:
+        return {}
+    words = {
+        name: torch.stack([maps[:, :, list(own)].mean(2) for own in places.values()], 2)
+        for name, maps in layers.items()
+    }
+    return dict(zip(places, average(words, size).transpose(0, 1).cpu().numpy(), strict=True))
+
+
 def by_size(layers: Layers) -> dict[tuple[int, int], Layers]:
     """Return the layers of each resolution (h, w), largest first."""
     sizes = sorted({(maps.shape[-2], maps.shape[-1]) for maps in layers.values()}, reverse=True)
@@ -85,8 +99,7 @@ class Attention:
         return {f"{h} x {w}": self._of(layers) for (h, w), layers in by_size(self.layers).items()}
 
     def _of(self, layers: Layers) -> dict[str, np.ndarray]:
-        maps = average(layers, self.image.shape[:2])[0]
-        return {word: maps[list(places)].mean(0).cpu().numpy() for word, places in self.places.items()}
+        return {word: maps[0] for word, maps in word_maps(layers, self.places, self.image.shape[:2]).items()}
 
     def figures(self, truths: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """Return metrics of each word's map: maximum (x, y), diffuseness, whether it is uniform; localisation if in `truths`."""

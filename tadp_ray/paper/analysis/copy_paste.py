@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.conditioning.text_encoder import encode_prompts
@@ -20,7 +21,7 @@ from tadp_ray.data.images import read_image, read_rgba
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES
 from tadp_ray.errors import UserError
-from tadp_ray.paper.analysis.attention import average, fitted, image_latents, read_truth
+from tadp_ray.paper.analysis.attention import fitted, image_latents, read_truth, word_maps
 from tadp_ray.paper.analysis.finding import Outcome
 from tadp_ray.paper.analysis.images import ShownObject, analysis_images, check_names, resized
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
@@ -75,7 +76,7 @@ def copy_paste(config: CopyPaste, recipe: Recipe, seed: int, diffusion: LatentDi
         made = make_cases(config, dataset, diffusion)
     cases, places = [], []
     for case in islice(made, wanted):
-        maps = word_maps(diffusion, case, config.timestep)
+        maps = maps_of(diffusion, case, config.timestep)
         cases.append((case, maps))
         places.append(measured(case, *maps))
     if len(cases) < (wanted or 1):
@@ -109,14 +110,13 @@ def measured(case: Case, before: np.ndarray, after: np.ndarray) -> dict[str, flo
 
 
 @torch.no_grad()
-def word_maps(diffusion: LatentDiffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
+def maps_of(diffusion: LatentDiffusion, case: Case, timestep: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the maps (H, W) of the pasted object's word before and after: mean over its tokens, all heads and layers."""
     latents = image_latents(diffusion, [case.before, case.after])
     context = encode_prompts(diffusion.tokenizer, diffusion.text_encoder, [case.prompt])
-    places = list(name_places(diffusion.tokenizer, case.names)[-1])
     layers = diffusion.attention_layers(latents, context.expand(2, -1, -1), timestep)
-    word_layers = {name: maps[:, :, places] for name, maps in layers.items()}
-    before, after = average(word_layers, case.before.shape[:2]).mean(1).cpu().numpy()
+    places = {case.word: name_places(diffusion.tokenizer, case.names)[-1]}
+    before, after = word_maps(layers, places, case.before.shape[:2])[case.word]
     return before, after
 
 
@@ -183,7 +183,7 @@ def own_cases(config: CopyPaste, diffusion: LatentDiffusion) -> Iterator[Case]:
             if case is None:
                 raise UserError(
                     f"spec.pictures: {picture.path} has no room for a {word} as large as the {name} and beside it; take a wider "
-                    "picture, or a narrower cut-out"
+                    "picture, or a narrower or less thin cut-out"
                 )
             yield case
 
@@ -261,10 +261,10 @@ def read_cutout(path: Path) -> np.ndarray:
 
 
 def scaled(cut: np.ndarray, other: ShownObject) -> np.ndarray:
-    """Resize a cut-out to the area of another object."""
+    """Resize a cut-out to the area of another object; what is transparent adds no colour to the edge."""
     ratio = np.sqrt(other.region.sum() / (cut[..., 3] > 127).sum())
     sides = [max(1, round(side * ratio)) for side in cut.shape[:2]]
-    return cv2.resize(cut, sides[::-1], interpolation=cv2.INTER_AREA)
+    return np.asarray(Image.fromarray(cut).resize(sides[::-1], Image.Resampling.BOX))
 
 
 def paste(
@@ -272,14 +272,14 @@ def paste(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Paste a cut-out on the look-alike's ground line where it covers least; return the image and the pasted pixels.
 
-    Returns None if it does not fit, or would cover more than a tenth of the look-alike.
+    Returns None if it does not fit, is too thin to have an opaque pixel, or would cover more than a tenth of the look-alike.
     """
     height, width = cut.shape[:2]
     bottom = int(np.nonzero(other.region.any(axis=1))[0].max()) + 1
     top = bottom - height
-    if top < 0 or width > image.shape[1]:
-        return None
     opaque = cut[..., 3] > 127
+    if top < 0 or width > image.shape[1] or not opaque.any():
+        return None
     taken = np.any([thing.region for thing in things], axis=0)
 
     def covered(left: int) -> tuple[int, int]:

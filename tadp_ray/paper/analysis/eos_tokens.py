@@ -18,7 +18,7 @@ from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.schema import Recipe
 from tadp_ray.errors import UserError
-from tadp_ray.paper.analysis.attention import average, image_latents
+from tadp_ray.paper.analysis.attention import image_latents, word_maps
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error
 from tadp_ray.paper.analysis.images import ShownObject, analysis_images, resized
 from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale, tallest
@@ -132,15 +132,15 @@ def class_maps(
         check_length(tokenizer, prompt)
     by_vector = caption.encoding == "class_embeddings"
     all_places = [[place] for place in range(len(names))] if by_vector else name_places(tokenizer, names)
-    places = {name: list(own) for name, own in zip(names, all_places, strict=True) if name in {t.name for t in things}}
+    by_name = dict(zip(names, all_places, strict=True))
+    # In the order of the objects, since the figure shows the largest.
+    places = {thing.name: by_name[thing.name] for thing in things if thing.name in by_name}
+    if not places:
+        return {}
     if prompt not in contexts:
         (contexts[prompt],) = make_text_encoder(tokenizer, diffusion.text_encoder, caption, classes)([prompt])
     layers = diffusion.attention_layers(image_latents(diffusion, [image]), contexts[prompt][None], timestep)
-    used = sorted({place for of_name in places.values() for place in of_name})
-    maps = average({name: values[:, :, used] for name, values in layers.items()}, image.shape[:2])[0].cpu().numpy()
-    # In the order of the objects, since the figure shows the largest.
-    named = [name for name in dict.fromkeys(thing.name for thing in things) if name in places]
-    return {name: maps[[used.index(place) for place in places[name]]].mean(0) for name in named}
+    return {name: maps[0] for name, maps in word_maps(layers, places, image.shape[:2]).items()}
 
 
 def measures(

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
+from tadp_ray.config.pretraining import HELD_OUT_SEED
 from tadp_ray.config.schema import Recipe
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.data.datasets import open_dataset
@@ -16,7 +17,7 @@ from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import fitted
 from tadp_ray.tasks.build import task_of
 
-HELD_OUT = 2_000_000
+HELD_OUT = 2 * HELD_OUT_SEED
 """Offset of the scenes' seed; no pretraining uses these seeds."""
 
 

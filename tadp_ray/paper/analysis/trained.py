@@ -28,10 +28,20 @@ class Segmenter:
     device: torch.device
 
     def probabilities(self, caption: CaptionConfig | None) -> Iterator[tuple[int, Tensor]]:
-        """Yield (index, softmax scores (C, H, W)) of every validation image, with its prompt or that of another caption."""
+        """Yield (index, softmax scores (C, H, W)) of every validation image, with its prompt or that of another caption.
+
+        Raises:
+            UserError: the text encoder would truncate the other captions.
+        """
         setup = self.setup
         if caption is not None:
             setup = TrainSetup(setup.recipe.model_copy(update={"caption": caption}), setup.seed, cache=setup.cache)
+            if cut := setup.val_prompts.truncated:
+                raise UserError(
+                    f"{cut} of {len(setup.val)} prompts with caption.source={caption.source} are longer than the "
+                    f"{setup.val_prompts.budget} tokens that the text encoder reads, so their last names would be left out; use "
+                    "data with fewer classes"
+                )
         several, probabilities = len(passes(setup.recipe.evaluation)) > 1, setup.task.probabilities
         assert probabilities is not None  # segmentation averages over passes
         indices = range(len(setup.val))

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tadp_ray.backbones.families import load_generator
@@ -23,6 +22,7 @@ from tadp_ray.config.pretraining import HELD_OUT_SEED
 from tadp_ray.data.scenes import CLASSES, GROUNDS, LOOK_ALIKES, THINGS, Scene, present_classes, render
 from tadp_ray.errors import UserError
 from tadp_ray.layout import CLASSIFIER
+from tadp_ray.paper.analysis.attention import average, by_size
 from tadp_ray.paper.localisation import localisation
 from tadp_ray.paper.pocket.autoencoder import as_pixels, encode, psnr
 from tadp_ray.paper.pocket.classifier import build_classifier, presence, shown
@@ -110,15 +110,15 @@ def caption_rises(
 def attention_maps(model: ImageGenerator, latents: Tensor, samples: Sequence[Scene]) -> tuple[list[str], Tensor]:
     """Return each scene's class list and the cross-attention maps (B, T, H, W) of its tokens, at the image's size.
 
-    Maps are at timestep 100; mean over layers and heads, sum over the two largest resolutions of a U-Net, a DiT having one.
+    Maps are at timestep 100: the mean over layers and heads, summed over the two largest resolutions. A DiT has only one.
     """
     noise = torch.randn(latents.shape, generator=generator(SEED, 1)).to(latents.device)
     noisy = model.schedule.add_noise(latents, noise, torch.tensor([MAP_TIME]))
     captions = [class_list(present_classes(sample.mask)) for sample in samples]
     context = encode_prompts(model.diffusion.tokenizer, model.diffusion.text_encoder, captions)
-    maps = model.attention_maps(noisy, MAP_TIME, context)
-    size = samples[0].mask.shape
-    return captions, reduce(torch.add, (F.interpolate(level, size, mode="bilinear") for level in maps)).cpu()
+    layers = model.diffusion.attention_layers(noisy, context, MAP_TIME)
+    largest, size = list(by_size(layers).values())[:2], samples[0].mask.shape
+    return captions, reduce(torch.add, (average(each, size) for each in largest)).cpu()
 
 
 def attention_hits(model: ImageGenerator, latents: Tensor, samples: Sequence[Scene]) -> dict[str, float]:
@@ -152,17 +152,19 @@ def drawing_texts() -> tuple[list[str], list[tuple[str, ...]]]:
 
 
 @torch.no_grad()
-def drawn_things(folder: Path, device: torch.device) -> dict[str, float]:
-    """Generate images with the model in `folder` and classify the objects in them.
+def drawn_things(model: ImageGenerator, classifier: nn.Module) -> dict[str, float]:
+    """Generate images with a model and classify the objects in them.
 
     Returns: in percent, `found`, the share of the named objects that is found in the images, and `found_unnamed`: of the 46 or
     47 names that are not in the text, the share that is found anyway. 2 % of them are about one object in each image.
     """
-    model, classifier = load_generator(str(folder)).to(device), load_classifier(folder).to(device)
     texts, named = drawing_texts()
     rngs = [generator(SEED, 2, index) for index in range(len(texts))]
     images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, BATCH))
-    found, wanted = shown(classifier, as_pixels(torch.from_numpy(images).to(device))), presence(named)
+    found, wanted = (
+        shown(classifier, as_pixels(torch.from_numpy(images).to(model.diffusion.vae.device))),
+        presence(named),
+    )
     parts = {"found": found[wanted], "found_unnamed": found[~wanted]}
     return {name: 100 * values.float().mean().item() for name, values in parts.items()}
 
@@ -197,7 +199,7 @@ def judged(classifier: nn.Module, vae: Autoencoder, scenes: HeldOut) -> dict[str
 
 def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> dict[str, float]:
     """Run the gate on a pocket model with its classifier; return metrics in percent by name, `psnr` in dB."""
-    model = load_generator(str(folder)).to(device)
+    model, classifier = load_generator(str(folder)).to(device), load_classifier(folder).to(device)
     diffusion = model.diffusion
     scenes = held_out(image_side(diffusion.vae))
     latents = scenes.latents(diffusion.vae)
@@ -209,8 +211,8 @@ def measure(folder: Path, device: torch.device, say: Callable[[str], None]) -> d
             **hits
         )
     )
-    drawn = drawn_things(folder, device)
-    accuracy = judged(load_classifier(folder).to(device), diffusion.vae, scenes)
+    drawn = drawn_things(model, classifier)
+    accuracy = judged(classifier, diffusion.vae, scenes)
     say(
         f"drawing: {drawn['found']:.1f}% of named things found, {drawn['found_unnamed']:.1f}% of the names not in the text "
         f"(the classifier's precision {accuracy['precision']:.1f}%, recall {accuracy['recall']:.1f}%)"

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -14,11 +13,12 @@ from tadp_ray.captions.describe import sentence
 from tadp_ray.config.claims import Measure, Verdict
 from tadp_ray.data.scenes import THINGS
 from tadp_ray.layout import ATTENTION, DRAWINGS
+from tadp_ray.paper.analysis.sheets import highest, overlay, show_scale
 from tadp_ray.paper.pocket import gate
 from tadp_ray.pictures.files import write_figure
 
-SHOWN = 5
-"""Scenes whose attention maps are drawn."""
+SHOWN, MAPS_SHOWN = 5, 4
+"""Scenes whose attention maps are drawn, and maps of each."""
 AIMS = tuple(
     Measure.model_validate({"kind": "measure", "measure": figure, "text": text, **bound})
     for figure, text, bound in (
@@ -88,16 +88,22 @@ def draw_attention(folder: Path, output: Path, device: torch.device) -> None:
     chosen = sorted(samples, key=lambda sample: -len(set(sample.box_classes)))[:SHOWN]
     latents = gate.HeldOut(tuple(chosen)).latents(vae)
     captions, maps = gate.attention_maps(model, latents, chosen)
+    shown = [
+        [(name, token_maps[place].numpy()) for place, name in enumerate(caption.split(), 1) if name in THINGS][
+            :MAPS_SHOWN
+        ]
+        for caption, token_maps in zip(captions, maps, strict=True)
+    ]
+    top = highest(scores for named in shown for _, scores in named)
     figure = Figure(figsize=(10, 2.2 * SHOWN), layout="constrained", dpi=100)
-    for row, sample, caption, token_maps in zip(figure.subplots(SHOWN, 5), chosen, captions, maps, strict=True):
+    rows = figure.subplots(SHOWN, 1 + MAPS_SHOWN)
+    for row, sample, caption, named in zip(rows, chosen, captions, shown, strict=True):
         row[0].imshow(sample.image, interpolation="nearest")
         row[0].set_title(textwrap.fill(caption, 26), fontsize=8)
-        named = [(place, name) for place, name in enumerate(caption.split(), 1) if name in THINGS]
-        for axes, (place, name) in zip(row[1:], named, strict=False):
-            axes.imshow(sample.image.mean(axis=2), cmap="gray", interpolation="nearest")
-            axes.imshow(token_maps[place].numpy(), cmap="inferno", alpha=0.65)
-            axes.set_title(name, fontsize=9)
-        for axes in np.ravel(row):
+        for axes, (name, scores) in zip(row[1:], named, strict=False):
+            overlay(axes, sample.image, scores, top, name)
+        for axes in row:
             axes.set_axis_off()
+    show_scale(figure, figure.axes, top)
     figure.suptitle("Cross-attention maps of the named things")
     write_figure(figure, output)

@@ -95,7 +95,8 @@ class DepthHead(nn.Module):
         reduced = [reduce(level) for reduce, level in zip(self.reduce, above, strict=True)]
         upsampled = F.interpolate(smallest, scale_factor=self.upsampling)
         fused = self.fuse(torch.cat([*reduced, second_smallest, upsampled], 1))
-        metres = self.decode(fused[..., : self.kept, : self.kept]).sigmoid() * self.max_depth
+        # bfloat16 would round metres to half a per cent.
+        metres = self.decode(fused[..., : self.kept, : self.kept]).float().sigmoid() * self.max_depth
         # What was cut off has no ground truth, but the view's size.
         height, width = (above[0] if above else second_smallest).shape[-2:]
         missing = 8 * width - metres.shape[-1], 8 * height - metres.shape[-2]

@@ -17,7 +17,7 @@ from tadp_ray.cli import app
 from tadp_ray.data.images import read_image
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.scenes import CLASSES, render
-from tadp_ray.paper.analysis.attention import attend, fitted, image_latents
+from tadp_ray.paper.analysis.attention import attend, average, fitted, image_latents, word_maps
 from tadp_ray.training.checkpoint import read_tensors
 
 
@@ -49,6 +49,15 @@ def test_maps_figures_and_pictures_of_a_scene(scene: tuple[Path, Path, str], tmp
     assert len(maps) == 16 and maps["up0.2"].shape == (2, len(facts["tokens"]), 16, 16)
     assert (tmp_path / "out/maps.png").read_bytes()[:4] == b"\x89PNG"
     assert (tmp_path / "out/maps.pdf").read_bytes()[:4] == b"%PDF"
+
+
+def test_the_map_of_a_word_is_the_mean_over_its_tokens() -> None:
+    layers = {"small": torch.rand(2, 3, 5, 4, 4), "large": torch.rand(2, 3, 5, 8, 8)}
+    whole = average(layers, (16, 16))
+    found = word_maps(layers, {"ox": [1], "ice cream": [2, 4]}, (16, 16))
+    np.testing.assert_allclose(found["ox"], whole[:, 1], rtol=1e-5)
+    np.testing.assert_allclose(found["ice cream"], (whole[:, 2] + whole[:, 4]) / 2, rtol=1e-5)
+    assert word_maps(layers, {}, (16, 16)) == {}
 
 
 def test_bad_input_is_refused_in_one_message(scene: tuple[Path, Path, str], tmp_path: Path) -> None:

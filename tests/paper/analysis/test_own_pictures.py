@@ -12,7 +12,8 @@ from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.config.analysis import CopyPaste
 from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
-from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste, own_cases
+from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste, own_cases, paste, scaled
+from tadp_ray.paper.analysis.images import ShownObject
 
 RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segmentation.yaml"
 
@@ -55,6 +56,20 @@ def test_each_pair_is_pasted_into_the_picture(spec: dict[str, Any], tmp_path: Pa
         assert 0.7 < case.pasted.sum() / case.look_alike.sum() < 1.4
     found = copy_paste(config, load_recipe(RECIPE), 0, diffusion, tmp_path)
     assert found.numbers["cases"] == 2 and (tmp_path / "copy_paste.png").is_file()
+
+
+def test_what_is_transparent_colours_no_edge_and_what_is_too_thin_is_not_pasted() -> None:
+    other = ShownObject("dog", np.zeros((64, 96), bool))
+    other.region[30:60, 2:12] = True
+    rows, columns = np.indices((101, 101)) - 50
+    disc = rows**2 + columns**2 < 45**2
+    small = scaled(np.dstack([np.where(disc, 255, 0).astype(np.uint8)] * 4), other)
+    assert (small[small[..., 3] > 127][:, :3] >= 254).all() and (small[..., 3] > 127).sum() == pytest.approx(
+        300, rel=0.1
+    )
+    thin = np.zeros((200, 200, 4), np.uint8)
+    thin[::8] = 255
+    assert paste(np.zeros((64, 96, 3), np.uint8), scaled(thin, other), [other], other) is None
 
 
 @pytest.mark.parametrize(

@@ -11,17 +11,22 @@ from PIL import Image
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.config.analysis import CopyPaste, EOSTokens, OffTarget, Variation
 from tadp_ray.config.claims import Verdict
+from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
+from tadp_ray.data.datasets import Datasets
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES, render
+from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.copy_paste import DENSITY, SHARE, Case, make_cases, measured
 from tadp_ray.paper.analysis.eos_tokens import measures as eos_measures
 from tadp_ray.paper.analysis.finding import Trained, standard_error
 from tadp_ray.paper.analysis.images import analysis_images
 from tadp_ray.paper.analysis.off_target import compared, off_target, strongest
 from tadp_ray.paper.analysis.off_target import measures as seed_measures
+from tadp_ray.paper.analysis.trained import load_segmenter
 from tadp_ray.paper.analysis.variation import PROMPTS, measures
 from tadp_ray.sweep.planning import plan_one
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.setup import Cache
 from tests.fixtures.cli import invoke
 
 RECIPE = Path(__file__).resolve().parents[3] / "experiments/recipes/pocket_segmentation.yaml"
@@ -141,6 +146,10 @@ def test_a_trained_model_is_told_its_own_names_and_all(tmp_path: Path) -> None:
     assert found.numbers["mIoU: percent with present names"] == pytest.approx(metrics["miou"], abs=1e-6)
     given = [found.numbers[f"look-alikes: percent with {told}"] for told in ("present names", "all names")]
     assert given[0] != given[1]
+    segmenter = load_segmenter(Trained(cell, "", metrics), torch.device("cpu"), Cache(Datasets(tmp_path / "runs")))
+    long = CaptionConfig(source="sentence", sentence="a cat " * 40)
+    with pytest.raises(UserError, match="5 of 5 prompts with caption.source=sentence are longer than the 75 tokens"):
+        next(segmenter.probabilities(long))
     assert (tmp_path / "off_target.png").is_file()
 
 

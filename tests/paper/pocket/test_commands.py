@@ -90,7 +90,14 @@ def test_the_card_of_a_finished_pretraining_is_written_once(tmp_path: Path, stor
     [
         (["pretrain", "new", "--size", 48], "error: --size 48: expected a multiple of 32 from 32 to 128"),
         (["pretrain", "new", "--size", 160], "error: --size 160: expected a multiple of 32 from 32 to 128"),
-        (["pretrain", "new", "--seed", gate.SEED], "error: --seed 1000000: the scenes of this seed measure the model"),
+        (
+            ["pretrain", "new", "--seed", gate.SEED],
+            "error: --seed 1000000: the scenes of seeds from 1000000 are those that",
+        ),
+        (
+            ["pretrain", "new", "--seed", 2 * gate.SEED],
+            "error: --seed 2000000: the scenes of seeds from 1000000 are those",
+        ),
         (["pretrain", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
         (["image-encoder", "new", "--seed", 2**63], "--seed': Input should be less than or equal to 92"),
         (

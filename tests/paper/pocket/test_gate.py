@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from tadp_ray.backbones.latent.weights import locate
 from tadp_ray.backbones.stable_diffusion.text_to_image import load_text_to_image
@@ -93,10 +94,10 @@ def test_what_is_found_unnamed_is_a_share_of_the_names_that_are_not_in_the_text(
     found = gate.presence(named)
     unnamed = (~found).int().argmax(1)
     found[torch.arange(len(named)), unnamed] = True
-    model = SimpleNamespace(draw=lambda *_: np.zeros((len(texts), 2, 2, 3), np.uint8))
-    monkeypatch.setattr(gate, "load_generator", lambda _: SimpleNamespace(to=lambda _: model))
+    diffusion = SimpleNamespace(vae=SimpleNamespace(device=torch.device("cpu")))
+    model = SimpleNamespace(draw=lambda *_: np.zeros((len(texts), 2, 2, 3), np.uint8), diffusion=diffusion)
     monkeypatch.setattr(gate, "shown", lambda *_: found)
-    drawn = gate.drawn_things(shipped, torch.device("cpu"))
+    drawn = gate.drawn_things(model, nn.Module())
     assert {len(THINGS) - len(things) for things in named} == {46, 47}
     assert drawn == pytest.approx({"found": 100, "found_unnamed": 100 / 46.5})
     aims = {aim.measure: aim.text for aim in AIMS}
