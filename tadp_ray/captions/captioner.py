@@ -1,7 +1,7 @@
 """Captions images with an image-to-text model of transformers, such as BLIP or BLIP-2. Does not import Ray."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,11 +67,7 @@ def identify(settings: CaptionerSettings) -> dict[str, Any]:
     files = sorted({file for pattern in FETCHED for file in folder.glob(pattern)})
     return {
         "model_sha256": contents_digest({file.name: file for file in files}),
-        "min_tokens": settings.min_tokens,
-        "max_tokens": settings.max_tokens,
-        "batch": settings.batch,
-        "dtype": settings.dtype,
-        "cut_last_character": settings.cut_last_character,
+        **{name: value for name, value in asdict(settings).items() if name not in ("captioner", "model")},
         "decoding": "greedy",
         "torch": torch.__version__,
         "transformers": transformers.__version__,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tadp_ray.captions.check import flaws
-from tadp_ray.captions.store import ORACLES, CaptionStore, read_any
+from tadp_ray.captions.store import CaptionStore, read_any
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import folders_of, without_ending
 
@@ -60,12 +60,8 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
         image_id: store.captions[key] if image_id in tags else tuple(dict.fromkeys(store.captions[key]))
         for image_id, key in origin.items()
     }
-    kept = {key: value for key, value in store.header.items() if key != "realised" or len(captions) == len(store)}
     header = {
-        # The name of a published oracle is lost by a second import.
-        **({"captioner": ORACLES[0]} if store.uses_ground_truth else {}),
-        # Realised precision and recall are those of all images.
-        **kept,
+        **store.origin(whole=len(captions) == len(store)),
         "imported_from": path.name,
         "imported_sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "imported_images": len(store),

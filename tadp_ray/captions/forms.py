@@ -105,15 +105,15 @@ def lines_of(text: str) -> list[str]:
     return text.rstrip("\r\n \t").split("\n")
 
 
-def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | None:
-    """Return what the form of another tool's file is, and its (position, image, caption or list of captions); None for a store.
+def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | dict[str, Any]:
+    """Return what the form of another tool's file is, and its (position, image, caption or list of captions).
+
+    Returns the object of a file that is one, with an entry by the id of each image.
 
     Raises:
         UserError: it is broken JSON, or neither JSON nor a table; the iterator raises it for an entry of another shape.
     """
     first, *others = lines_of(text)
-    if '"caption_store"' in first:
-        return None
     if separator := separator_of(first):
         return "a table", table_rows(text, path, separator)
     if first.lstrip().startswith("{") and _is_line(first, bool(others)):
@@ -124,7 +124,8 @@ def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | 
             return "a JSON list", object_rows(numbered, path)
         case {"images": list(images), "annotations": list(annotations)}:
             return "captions in COCO's form", coco_rows(images, annotations, path)
-    return None
+        case by_id:
+            return by_id
 
 
 def _is_line(first: str, others: bool) -> bool:

@@ -1,10 +1,10 @@
 """The nouns of captions, as the paper's nouns-only prompts have them, found by a part-of-speech tagger."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from tadp_ray.captions.store import ORACLES, CaptionStore
+from tadp_ray.captions.store import CaptionStore
 from tadp_ray.errors import UserError
 
 WORD = re.compile(r"\w+(?:-\w+)*|'\w+|[^\w\s]")
@@ -53,8 +53,5 @@ def nouns_store(store: CaptionStore, tag: Tag, tagger: str) -> CaptionStore:
         tagger: its name, for the header.
     """
     captions = {name: tuple(" ".join(nouns_of(text, tag)) for text in texts) for name, texts in store.captions.items()}
-    oracle: Mapping[str, str] = {"captioner": ORACLES[0]} if store.uses_ground_truth else {}
-    # Realised precision and recall are those of the captions before.
-    kept = {key: value for key, value in store.header.items() if key != "realised"}
-    header = {**oracle, **kept, "nouns_of": store.digest(), "tagger": tagger}
+    header = {**store.origin(whole=False), "nouns_of": store.digest(), "tagger": tagger}
     return CaptionStore(captions, header, tags=store.tags)

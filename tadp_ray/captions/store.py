@@ -55,6 +55,14 @@ class CaptionStore:
         published = {self.header.get("imported_from"), self.path.name if self.path else None}
         return self.header.get("captioner") in ORACLES or PUBLISHED_ORACLE in published
 
+    def origin(self, whole: bool) -> dict[str, Any]:
+        """Return what a store that is made of this one says of it, in its header.
+
+        A published oracle would be known by its name alone. Realised precision and recall are those of the whole store.
+        """
+        kept = {key: value for key, value in self.header.items() if whole or key != "realised"}
+        return ({"captioner": ORACLES[0]} if self.uses_ground_truth else {}) | kept
+
     def check(self, ids: Iterable[str]) -> None:
         """Raise one UserError for all ids without a caption."""
         missing = sorted(set(ids) - self.captions.keys())
@@ -168,9 +176,11 @@ def _parse(path: Path) -> CaptionStore:
         and "caption_store" in header
     ):
         return _read_lines(header, rest, path)
-    if found := forms.rows(text, path):
-        raise UserError(f"{path}: not a caption store but {found[0]}; {import_command(path)}, and name the new file")
-    published = forms.parse(text, path)
+    published = forms.rows(text, path)
+    if isinstance(published, tuple):
+        raise UserError(
+            f"{path}: not a caption store but {published[0]}; {import_command(path)}, and name the new file"
+        )
     for key, entry in published.items():
         if isinstance(entry, str | list):
             what = "a text" if isinstance(entry, str) else "a list"
@@ -214,7 +224,10 @@ def read_any(path: Path) -> CaptionStore:
     UserError as in `read_store`.
     """
     text = forms.caption_text(path)
-    if found := forms.rows(text, path):
+    if '"caption_store"' in text.partition("\n")[0]:
+        return read_store(path)
+    found = forms.rows(text, path)
+    if isinstance(found, tuple):
         captions: dict[str, list[str]] = {}
         for place, image, said in found[1]:
             image = str(image) if type(image) is int else image
@@ -223,11 +236,9 @@ def read_any(path: Path) -> CaptionStore:
             texts = strings(said if isinstance(said, list) else [said], path, place)
             captions.setdefault(identity(image, path), []).extend(texts)
         return CaptionStore({image: tuple(texts) for image, texts in captions.items()}, path=path)
-    if '"caption_store"' in text.partition("\n")[0]:
-        return read_store(path)
     whole = {
         key: {"captions": [entry] if isinstance(entry, str) else entry} if isinstance(entry, str | list) else entry
-        for key, entry in forms.parse(text, path).items()
+        for key, entry in found.items()
     }
     return _of_object(whole, path)
 

@@ -10,6 +10,7 @@ from tadp_ray.cli.retype import typed
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
+from tadp_ray.wording import shown
 
 app = Commands(help="Analyses: attention maps of words, and the paper's figures.", no_args_is_help=True)
 
@@ -157,7 +158,7 @@ def run(
     log_finding(store, storage / name, facts, outcome.pictures)
     width = max(map(len, outcome.numbers))
     for key, value in outcome.numbers.items():
-        say(f"{key:<{width}}{value:>12.4g}")
+        say(f"{key:<{width}}{shown(value):>12}")
     for line in (*(own.sentence for own in verdicts), *outcome.notes):
         say(line)
     say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")

@@ -11,6 +11,7 @@ from tadp_ray.cli.results import named_experiment
 from tadp_ray.cli.retype import typed
 from tadp_ray.config.shipped import file_of
 from tadp_ray.layout import STORAGE
+from tadp_ray.wording import shown
 
 
 def gains(
@@ -51,7 +52,7 @@ def gains(
     pair = compared_runs(store, table, done, row, against, column)
     facts, files = write_gains(store, pair, out, count, storage, device)
     for name, value in facts["numbers"].items():
-        say(f"{name}: {value:.4g}")
+        say(f"{name}: {shown(value)}")
     names = [path.name for path in files]
     run = log_finding(store, out, {"name": kept_as, "command": typed(), **facts}, names)
     say(f"written to {out}: {', '.join(names)}; logged as {kept_as}: run {run}")

@@ -2,14 +2,13 @@
 
 import difflib
 import types
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.registry import CONTEXT_SOURCES
 from tadp_ray.wording import pluralized
 
 RULES = {
@@ -89,33 +88,17 @@ def kinds_with(name: str, model: type[BaseModel], path: Sequence[str]) -> list[s
     return [str(kind) for field in fields for kind in get_args(field.annotation)]
 
 
-GROUPS_WITH_KINDS = (
-    "data",
-    "model",
-    "head",
-    "images",
-    "spec",
-    "method",
-    "timestep",
-    "layers",
-    "map_layers",
-    "trainable",
-)
-CLAIMS = ("difference", "rising", "ranking")
+def key_path(location: Sequence[str | int], raw: Any, *, missing: bool) -> tuple[str | int, ...]:
+    """Return pydantic's location of an error in some values, without what it inserts after unions, which is no key of theirs.
 
-
-def key_path(location: Sequence[str | int]) -> tuple[str | int, ...]:
-    """Return pydantic's location without the tags that it inserts after unions, which are not keys of the file."""
-    kinds_in_lists: Mapping[Any, Container[Any]] = {"claims": CLAIMS, "sources": CONTEXT_SOURCES}
-    return tuple(
-        part
-        for list_name, before, part in zip((None, None, *location), (None, *location), location, strict=False)
-        # Captions have names of the file's own, which may be that of a group.
-        if (before not in GROUPS_WITH_KINDS or list_name == "captions")
-        and not str(part).startswith(("tuple[", "dict[", "function-"))
-        and part != "[key]"
-        and part not in kinds_in_lists.get(list_name, ())
-    )
+    A missing key is not in the values.
+    """
+    path: list[str | int] = []
+    for part in location:
+        if part in raw if isinstance(raw, Mapping) else isinstance(raw, list | tuple) and part in range(len(raw)):
+            path.append(part)
+            raw = raw[part]
+    return (*path, *(location[-1:] if missing else ()))
 
 
 def dotted(path: Sequence[str | int]) -> str:
@@ -141,7 +124,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
     """Return one line per error. `origin(path)` returns the file or override that set a key path."""
     lines = []
     for item in error.errors():
-        path = key_path(item["loc"])
+        path = key_path(item["loc"], raw, missing=item["type"] == "missing")
         rule = RULES.get(item["type"], item["msg"].removeprefix("Value error, "))
         value = (
             f"={item['input']!r:.200}"

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -42,8 +42,7 @@ def shown(sample: Sample) -> list[int]:
     return [int(index) for index in np.flatnonzero(np.bincount(classes.ravel())) if index != IGNORE]
 
 
-@dataclass(frozen=True)
-class SampleFacts:
+class SampleFacts(NamedTuple):
     """Facts on one sample."""
 
     size: tuple[int, int]
@@ -52,7 +51,7 @@ class SampleFacts:
     """Class indices in the image, ascending."""
     learned: list[int]
     """Those that are not only those of crowds which training leaves out."""
-    range: tuple[float, float] | None
+    range: tuple[int | float, int | float] | None
     """Of the ground truth; None if all of it is ignored."""
     counted: int
     """Pixels or boxes."""

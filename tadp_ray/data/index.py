@@ -10,10 +10,11 @@ import os
 import sys
 import time
 import zlib
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
 
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.data.files import Layout, SampleFacts, measure
@@ -32,54 +33,19 @@ Seen = tuple[int, int, int]
 """A `FileState` without the inode, which network file systems number anew."""
 
 
-@dataclass(frozen=True)
-class IndexedSample:
+class IndexedSample(NamedTuple):
     """Facts on one sample, and the state of its files before they were read."""
 
-    files: tuple[str, ...]
+    files: tuple[str, str]
     """The image and its ground truth."""
-    states: tuple[Seen, ...]
+    states: tuple[Seen, Seen]
     """Of both."""
-    digests: tuple[str, ...]
+    digests: tuple[str, str]
     """Sha256 of both."""
     found: SampleFacts
 
-    @classmethod
-    def of_row(cls, row: list[Any]) -> "IndexedSample":
-        """Return the sample of a row of the file; a row of another shape is a TypeError or a ValueError."""
-        (
-            (image, truth),
-            (of_image, of_truth),
-            (first, second),
-            size,
-            present,
-            learned,
-            limits,
-            counted,
-            left_out,
-            turned,
-            words,
-        ) = row
-        found = SampleFacts(
-            tuple(size), present, learned, limits and tuple(limits), counted, left_out, turned, tuple(words)
-        )
-        return cls((image, truth), (tuple(of_image), tuple(of_truth)), (first, second), found)
 
-    @property
-    def row(self) -> list[Any]:
-        """The sample in JSON's types."""
-        found = self.found
-        facts = (
-            found.size,
-            found.present,
-            found.learned,
-            found.range,
-            found.counted,
-            found.left_out,
-            found.turned,
-            found.words,
-        )
-        return [self.files, self.states, self.digests, *facts]
+SAMPLES = TypeAdapter(dict[str, IndexedSample])
 
 
 class Index:
@@ -139,8 +105,7 @@ class Index:
         }
         if not settled and not self._damaged:
             return
-        rows = {name: sample.row for name, sample in {**self._known, **settled}.items()}
-        body = json.dumps(rows, sort_keys=True, separators=(",", ":"))
+        body = json.dumps({**self._known, **settled}, sort_keys=True, separators=(",", ":"))
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             write_text(self._path, f"{json.dumps(self._header(body))}\n{body}\n")
@@ -157,8 +122,8 @@ class Index:
             first, _, body = read_text(self._path).removesuffix("\n").partition("\n")
             if json.loads(first) != self._header(body):
                 raise ValueError("it does not hold what was written")
-            return {name: IndexedSample.of_row(row) for name, row in json.loads(body).items()}
-        except (UserError, ValueError, TypeError, AttributeError) as error:
+            return SAMPLES.validate_json(body)
+        except (UserError, ValueError) as error:
             log.warning("%s: damaged (%s); made afresh", self._path, error)
             return {}
 

@@ -3,7 +3,6 @@
 import glob
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from tadp_ray.config.shipped import file_of, shipped
 from tadp_ray.data.check import find
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import FileSource, class_names, published_datasets, source_of
-from tadp_ray.data.files import Layout, guide
+from tadp_ray.data.files import Layout, guide, in_threads
 from tadp_ray.data.folder import find_images
 from tadp_ray.data.images import class_table, read_mask
 from tadp_ray.data.names import distinct, find_files, ids_of
@@ -196,5 +195,4 @@ def _names(layout: Layout) -> dict[str, tuple[str, ...]]:
     def names(image_id: str) -> tuple[str, ...]:
         return tuple(layout.classes[label] for label in layout.present(layout.annotation(image_id)))
 
-    with ThreadPoolExecutor() as pool:
-        return dict(zip(layout.truths, pool.map(names, layout.truths), strict=True))
+    return dict(zip(layout.truths, in_threads(names, list(layout.truths)), strict=True))

@@ -52,7 +52,8 @@ def finding(table: Table) -> str:
     if len(gaps) < 2:
         return f"{start}.{no_spread(first) or ' They share too few seeds for a verdict.'}"
     gap, sd = statistics.fmean(gaps), statistics.stdev(gaps)
-    apart = f"{start}. They are {amount(best, gap)} ± {amount(best, sd)} {unit_of(best.metric)} apart"
+    spread = f"{format_value(best.metric, gap)} ± {format_value(best.metric, sd)}"
+    apart = f"{start}. They are {spread} {unit_of(best.metric)} apart"
     if len(gaps) < MIN_COUNT:
         return f"{apart}; {len(gaps)} seeds are too few for a verdict."
     interval = gap_of(gaps)
@@ -60,19 +61,18 @@ def finding(table: Table) -> str:
         # A value is not finite.
         return f"{apart}."
     verdict = "seeds alone do not explain that" if interval.told_apart else "seeds alone may explain that"
-    low, high = amount(best, interval.low), amount(best, interval.high)
+    low, high = format_value(best.metric, interval.low), format_value(best.metric, interval.high)
     return f"{apart}, with a {PERCENT} % interval over {interval.n} seeds from {low} to {high}: {verdict}."
 
 
 def next_step(table: Table, commands: NextCommands) -> str:
     """Return the next command and why it is worth running: missing cells, then more seeds, then differences, then the report."""
-    entries = [
-        entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0] and entry.num_seeds
-    ]
-    if missing := sum(entry.num_seeds - entry.n for entry in entries):
+    if table.unfinished:
         again = f"{commands.sweep} {commands.seeds}".rstrip()
-        return f"next, the {pluralized(missing, 'cells')} that are not finished: {again}"
-    if min(entry.n for entry in entries) < MIN_COUNT:
+        are = "is" if table.unfinished == 1 else "are"
+        return f"next, the {pluralized(table.unfinished, 'cells')} that {are} not finished: {again}"
+    entries = [entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0]]
+    if min(entry.n for entry in entries if entry.num_seeds) < MIN_COUNT:
         return f"next, more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
     if (row := baseline_row(table)) is not None:
         against = shlex.quote(table.spec.rows.headings[row])
@@ -94,8 +94,3 @@ def baseline_row(table: Table) -> int | None:
 def no_spread(entries: Sequence[TableEntry]) -> str:
     """Return a sentence if one of the entries has one seed, so that nothing is known of its spread; else nothing."""
     return " With one seed there is no ± and no verdict." if min(entry.n for entry in entries) == 1 else ""
-
-
-def amount(entry: TableEntry, value: float) -> str:
-    """Return a difference with the decimals of the entry's metric."""
-    return format_value(entry.metric, value)

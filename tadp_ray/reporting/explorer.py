@@ -261,20 +261,24 @@ def varied(
 ) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
     """Return the axes of a table, and the values and the first metric of each finished run."""
     keys = [key for key in (*spec.rows.keys, *spec.columns.keys) if key != METRIC]
-    return runs_of(keys, cells, done, spec.metrics[0], metric_label(spec))
+    axes, runs = runs_of(keys, cells, done, spec.metrics[0])
+    return axes, [*runs.values()], metric_label(spec)
 
 
 def runs_of(
-    keys: Sequence[str], cells: Sequence[Cell], done: Mapping[str, CellRow], metric: str, title: str
-) -> tuple[list[str], list[tuple[tuple[Any, ...], float]], str]:
-    """Return what varied, with the seed if it did, the finished runs, and the metric's title."""
+    keys: Sequence[str], cells: Sequence[Cell], done: Mapping[str, CellRow], metric: str
+) -> tuple[list[str], dict[str, tuple[tuple[Any, ...], float]]]:
+    """Return what varied, with the seed if it did, and the values and the metric of each finished run by its id."""
     seeds = len({cell.seed for cell in cells}) > 1
-    runs = [
-        ((*(plain(cell.axes.get(key)) for key in keys), *((cell.seed,) if seeds else ())), row.metrics[metric])
+    runs = {
+        row.run_id: (
+            (*(plain(cell.axes.get(key)) for key in keys), *((cell.seed,) if seeds else ())),
+            row.metrics[metric],
+        )
         for cell in each_once(cells)
         if (row := done.get(cell.fingerprint)) and metric in row.metrics
-    ]
-    return [*map(last_part, keys), *(("seed",) if seeds else ())], runs, title
+    }
+    return [*map(last_part, keys), *(("seed",) if seeds else ())], runs
 
 
 def plain(value: Any) -> Any:

@@ -227,14 +227,13 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
     metric = main_metric(cells[0].recipe.task)
     title = metric_title(metric)
     done = {cell.fingerprint: found[cell.fingerprint] for cell in cells if cell.fingerprint in found}
-    axes, runs, _ = runs_of(keys, cells, done, metric, title)
-    ids = [done[cell.fingerprint].run_id for cell in cells if cell.fingerprint in done]
+    axes, runs = runs_of(keys, cells, done, metric)
     order = best_first(metric)
-    ranked = sorted(zip(runs, ids, strict=True), key=lambda own: order(own[0][1]))
-    rows = tuple((*map(shown, values), format_value(metric, value), run) for (values, value), run in ranked)
+    ranked = sorted(runs.items(), key=lambda own: order(own[1][1]))
+    rows = tuple((*map(shown, values), format_value(metric, value), run) for run, (values, value) in ranked)
     summary = ()
     if ranked:
-        (values, value), _ = ranked[0]
+        _, (values, value) = ranked[0]
         best = ", ".join(f"{axis} {shown(own)}" for axis, own in zip(axes, values, strict=True))
         summary = (
             f"{title}: best {format_value(metric, value)} with {best}.",
@@ -249,7 +248,7 @@ def other_section(name: str, scale: Scale, sweep: SweepRun, found: Mapping[str, 
         command=f"tadp-ray dashboard  # the runs of {name}",
         facts={"settings": sweep.settings, **provenance(done), "sweep": f"run {sweep.run_id}"},
         summary=summary,
-        explorer=Explorer(charts=tuple(searched(axes, runs, title, base_metric(metric).decimals))),
+        explorer=Explorer(charts=tuple(searched(axes, [*runs.values()], title, base_metric(metric).decimals))),
         listed=Listing((*axes, title, "run"), rows, len(cells)),
         missing=None if rows else "no run is finished",
     )

@@ -116,6 +116,15 @@ def test_an_axis_without_a_list_and_one_of_the_command_line_are_named_without_py
         make_sweep(parse_axes(["caption.recall=1,1"]))
 
 
+def test_keys_of_a_union_are_named_without_pydantic_s_words(tmp_path: Path) -> None:
+    text = (ROOT / "experiments/recall_analysis.yaml").read_text().replace(": ../sweeps", f": {ROOT}/sweeps")
+    text = text.replace(": recipes/", f": {ROOT}/experiments/recipes/")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(write(tmp_path / "mine.yaml", text.replace("{pocket: recorded, paper: similar}", "exactly")))
+    place = f"{tmp_path}/mine.yaml: figure.match='exactly': "
+    assert all(line.startswith(place) for line in caught.value.lines), caught.value
+
+
 def test_a_key_that_another_backbone_needs_is_missing_in_the_file_that_names_the_backbone(tmp_path: Path) -> None:
     write(tmp_path / "base.yaml", TOLD + "model: {weights: pocket, head: {channels: 16}}\n")
     write(tmp_path / "own.yaml", "extends: base.yaml\nmodel: {backbone: stable_diffusion_xl, timestp: 1}\n")

@@ -87,6 +87,13 @@ def test_missing_cells_come_first(said) -> None:
     assert said(1, lambda *_: None)[0] == "No entry of the table is complete yet."
 
 
+def test_entries_of_one_training_lack_one_cell(spec, make_cell) -> None:
+    cell = make_cell(0.5, 0.5)
+    cells = [cell, cell.model_copy(update={"axes": {**cell.axes, "caption.recall": 1.0}})]
+    _, second = closing_lines(build_table(spec, cells, {}), COMMANDS)
+    assert second == "next, the 1 cell that is not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
+
+
 def test_metrics_in_rows_are_not_subtracted(spec, make_cell, row_of) -> None:
     """Nor is one metric's best entry sought among those of another."""
     both = replace(
