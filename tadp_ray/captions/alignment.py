@@ -103,7 +103,11 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
         )
     meant: dict[str, set[str]] = {}
     for name in classes:
-        for form in forms(name):
+        meant.setdefault(" ".join(words(name)), set()).add(name)
+    # The plural of a class may be a class of its own: glass and glasses.
+    singular = set(meant)
+    for name in classes:
+        for form in forms(name) - singular:
             meant.setdefault(form, set()).add(name)
     own = set(meant)
     for name, others in synonyms.items():

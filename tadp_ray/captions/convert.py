@@ -25,6 +25,8 @@ class ImportedStore(CaptionStore):
 
     left_out: tuple[str, ...] = ()
     """The file's names of images that are none of those asked for."""
+    elsewhere: tuple[str, ...] = ()
+    """The file's names with other folders than those of the images that they were taken for."""
 
 
 def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = None) -> ImportedStore:
@@ -71,7 +73,9 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
     }
     names = {image_id: store.names[key] for image_id, key in origin.items() if key in store.names}
     left_out = tuple(key for key in store.captions if key not in meant)
-    return ImportedStore(captions, header, names=names, tags=tags, left_out=left_out)
+    files = ids if isinstance(ids, Mapping) else {}
+    elsewhere = tuple(key for key in meant if files and not in_same_folders(key, files[meant[key]]))
+    return ImportedStore(captions, header, names=names, tags=tags, left_out=left_out, elsewhere=elsewhere)
 
 
 def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> dict[str, str]:
@@ -93,12 +97,15 @@ def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> d
                     found[key] = image_id
         open_keys = [key for key in open_keys if key not in found]
     if isinstance(ids, Mapping):
-        folders = {key: folders_of(PurePosixPath(key)) for key in found}
-        placed = {
-            key for key, image_id in found.items() if folders[key] and agree(folders[key], folders_of(ids[image_id]))
-        }
-        found = {key: image_id for key, image_id in found.items() if not placed or key in placed or not folders[key]}
+        bare = {key for key in found if not folders_of(PurePosixPath(key))}
+        placed = {key for key, image_id in found.items() if key not in bare and in_same_folders(key, ids[image_id])}
+        found = {key: image_id for key, image_id in found.items() if not placed or key in placed | bare}
     return found
+
+
+def in_same_folders(key: str, file: Path) -> bool:
+    """Return whether a name may be that of a file, by their folders as far as the name has some."""
+    return agree(folders_of(PurePosixPath(key)), folders_of(file))
 
 
 def agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

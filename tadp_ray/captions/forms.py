@@ -169,6 +169,10 @@ def table_rows(text: str, path: Path, separator: str) -> Iterator[tuple[str, str
             raise UserError(
                 f"{path}, line 1: the table's columns are {', '.join(header)}; name that of the captions caption or text"
             )
+        if header.count(caption) > 1 or header.count(image) > 1:
+            raise UserError(
+                f"{path}, line 1: the table's columns are {', '.join(header)}; take the second one of a name away"
+            )
         for row in reader:
             place = f"line {reader.line_num}"
             if not row:

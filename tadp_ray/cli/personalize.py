@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from tadp_ray.cli.common import AddressOption, TrackingOption, console, names_of, say
+from tadp_ray.config.vocabulary import SEED_MAX
 from tadp_ray.errors import said_as
 from tadp_ray.layout import STORAGE
 
@@ -35,7 +36,7 @@ def personalize(
             "repeatable.",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     dry_run: Annotated[

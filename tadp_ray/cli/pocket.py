@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from rich.console import Console
 
 from tadp_ray.cli.common import Commands, JSONOption, LogOption, TrackingOption, say, store_to_log
-from tadp_ray.config.pretraining import SEED_MAX, ImageEncoderTraining, Pretraining
-from tadp_ray.config.vocabulary import Denoiser
+from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
+from tadp_ray.config.vocabulary import SEED_MAX, Denoiser
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 

@@ -79,6 +79,11 @@ def import_captions(
     say(
         f"{out}: captions of {pluralized(len(store), 'images')}; {left_out} left out, {rekeyed} changed, {repeats} dropped"
     )
+    if store.elsewhere:
+        say(
+            f"  {pluralized(len(store.elsewhere), 'entries')} of other folders than the images: {first_few(store.elsewhere)}; if "
+            "these are captions of another split with the same names, import each split by itself"
+        )
     if store.left_out:
         say(f"  {pluralized(len(store.left_out), 'entries')} without an image: {first_few(store.left_out)}")
     if bare := [image_id for image_id in named or () if image_id not in store.captions]:

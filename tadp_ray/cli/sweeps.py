@@ -26,6 +26,7 @@ from tadp_ray.cli.phases_shown import show_phases
 from tadp_ray.cli.results import show_results
 from tadp_ray.cli.retype import program, retyped
 from tadp_ray.config.shipped import file_of
+from tadp_ray.config.vocabulary import SEED_MAX
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 from tadp_ray.phases import phase
@@ -139,7 +140,7 @@ def train(
         ),
     ],
     changes: ChangesOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     strict: StrictOption = False,
@@ -209,7 +210,9 @@ def search(
     ],
     out: Annotated[Path, typer.Option(help="Recipe file to write.")],
     changes: ChangesOption = None,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the candidates and of their training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEED_MAX, help="Random seed of the candidates and of their training.")
+    ] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:

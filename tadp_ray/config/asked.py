@@ -128,6 +128,10 @@ def check_name(name: str) -> str:
         )
     if name in shipped("experiments"):
         raise ConfigError([f"--name {name}: a shipped experiment is called so; choose another name"])
+    if file := next(
+        (file for folder in (".", "experiments") if (file := Path(folder, f"{name}.yaml")).is_file()), None
+    ):
+        raise ConfigError([f"--name {name}: the table of {file} is called so; choose another name"])
     return name
 
 

@@ -44,10 +44,10 @@ def parse_classes(text: str) -> list[str]:
     Raises:
         UserError: it is neither, or some names are invalid; lists them.
     """
-    if "," in text:
-        names = [part.strip() for part in text.removesuffix(",").split(",")]
-    elif os.path.isfile(text):
+    if os.path.isfile(text):
         names = read_lines(Path(text))
+    elif "," in text:
+        names = [part.strip() for part in text.removesuffix(",").split(",")]
     else:
         raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
     raise_problems([f"--classes {text}: {problem}" for problem in (misnamed(names) if names else ["no names"])])

@@ -237,6 +237,10 @@ class CaptionConfig(StrictModel):
             )
         if lacking := [modifier for modifier in self.modifiers if modifier.count(CAPTION) != 1]:
             raise ValueError(f"modifiers: {lacking[0]!r} must hold {CAPTION} once")
+        if strange := [text for text in self.modifiers if set("{}") & set(text.replace(CAPTION, ""))]:
+            raise ValueError(
+                f"modifiers: {strange[0]!r}: only {CAPTION} is filled in; in a sweep, also the names of its axes"
+            )
         if self.modifiers and ENCODINGS[self.encoding].of_names:
             raise ValueError(f"modifiers make a sentence, so they need encoding: text, not {self.encoding}")
         if "shuffle" not in keys and self.shuffle:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -218,7 +219,23 @@ def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, An
     if not sign:
         raise ConfigError([f"--set {text}: expected key=value, e.g. schedule.iterations=100"])
     check_key(key.strip(), f"--set {text}", kind)
-    return key.strip(), parse_yaml(value, f"--set {text}")
+    read = parse_yaml(value, f"--set {text}")
+    if ends_in_comment(value, read):
+        quoted = value.strip().replace("'", "''")
+        raise ConfigError(
+            [f"--set {text}: YAML drops what follows a space and #; put the value in quotes: \"{key}='{quoted}'\""]
+        )
+    return key.strip(), read
+
+
+def ends_in_comment(text: str, read: Any) -> bool:
+    """Return whether a YAML value, which was read as `read`, is followed by a comment."""
+    before, *comment = re.split(r"(?:^|\s)#", text, maxsplit=1)
+    try:
+        return bool(comment) and parse_yaml(before, "") == read
+    except ConfigError:
+        # The mark is within quotes.
+        return False
 
 
 def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], str]) -> V:

@@ -6,11 +6,10 @@ from typing import Annotated, ClassVar
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tadp_ray.config.fingerprint import DEFAULTS, changed, sha256_of
-from tadp_ray.config.vocabulary import Denoiser, StrictModel
+from tadp_ray.config.vocabulary import SEED_MAX, Denoiser, StrictModel
 
 HELD_OUT_SEED = 1_000_000
 """Seed of the scenes that the gate measures a model with. Pretrainings have smaller ones, analyses larger ones."""
-SEED_MAX = 2**63 - 1
 """The largest seed; stages add to it, and torch's have 64 bits."""
 
 

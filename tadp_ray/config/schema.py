@@ -20,6 +20,7 @@ from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
+from tadp_ray.config.values import text_of
 from tadp_ray.config.vocabulary import CAPTION, METRIC, ExpandedPath, MatchRule, Scale, Seeds, StrictModel, distinct
 from tadp_ray.registry import HEADS, TASKS, one_of
 
@@ -390,7 +391,7 @@ def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
     if isinstance(value, str):
         for axis, chosen in point.items():
             if (placeholder := f"{{{axis}}}") != CAPTION:
-                value = value.replace(placeholder, str(chosen))
+                value = value.replace(placeholder, text_of(chosen))
     return value
 
 

@@ -24,8 +24,10 @@ class Range(StrictModel):
     def draw(self, rng: np.random.Generator) -> float:
         """Draw a number from the range, rounded to three significant digits."""
         if self.scale == "linear":
-            return float(f"{rng.uniform(self.low, self.high):.3g}")
-        return float(f"{np.exp(rng.uniform(np.log(self.low), np.log(self.high))):.3g}")
+            drawn = rng.uniform(self.low, self.high)
+        else:
+            drawn = np.exp(rng.uniform(np.log(self.low), np.log(self.high)))
+        return min(max(float(f"{drawn:.3g}"), self.low), self.high)
 
 
 class Search(StrictModel):

@@ -95,6 +95,10 @@ def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
     return values
 
 
+SEED_MAX = 2**63 - 1
+"""Largest random seed that torch takes and MLflow's store holds."""
+
+
 def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:
     """Return random seeds as Python's integers, also those of numpy (ValueError if they are none, or one counts twice)."""
     try:
@@ -102,8 +106,8 @@ def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:
         seeds = tuple(-1 if isinstance(value, bool) else operator.index(value) for value in values)
     except TypeError:
         seeds = ()
-    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
-        raise ValueError("expected distinct integers from 0, e.g. 0,1,2")
+    if not seeds or not 0 <= min(seeds) <= max(seeds) <= SEED_MAX or len({*seeds}) < len(seeds):
+        raise ValueError(f"expected distinct integers from 0 to {SEED_MAX}, e.g. 0,1,2")
     return seeds
 
 

@@ -183,8 +183,8 @@ def source_of(data: DataConfig) -> DatasetSource | FileSource:
 def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
     """Return warnings about a data set in files, which may be intended; one line each.
 
-    Images of one's own that are trained and evaluated on; classes that no training image shows, as no model learns them; label
-    maps, and entries of a file of boxes, that belong to no image of either split.
+    Images of one's own that are trained and evaluated on; classes that no training image shows, as no model learns them; EXIF
+    rotations; label maps, and entries of a file of boxes, that belong to no image of either split.
     """
     if not isinstance(train, FileDataset) or not isinstance(val, FileDataset):
         # Only files can be missing.
@@ -195,6 +195,11 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
         lines.append(
             f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
             "learns them"
+        )
+    if turned := [name for own in (train, val) for name in own.turned]:
+        lines.append(
+            f"data: {pluralized(len(turned), 'files')} with an EXIF rotation, by which the photograph is turned "
+            f"({first_few(turned, 3)}); check that their ground truth was drawn on the turned photograph"
         )
     paired = {*learned.truths.values(), *scored.truths.values()}
     if alone := sorted(map(str, {*learned.unpaired, *scored.unpaired} - paired)):

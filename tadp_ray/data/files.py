@@ -241,6 +241,11 @@ class FileDataset:
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
     @property
+    def turned(self) -> list[str]:
+        """Ids of the samples with an EXIF rotation."""
+        return [name for name, found in self._found.items() if found.turned]
+
+    @property
     def greatest(self) -> float | None:
         """Greatest value of the ground truth, such as the deepest in metres; None if all of it is ignored."""
         return max((found.range[1] for found in self._found.values() if found.range), default=None)
@@ -258,8 +263,7 @@ class FileDataset:
         layout = self.layout
         files = [file for name in self.ids for file in (layout.images[name], layout.truths[name])]
         # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
-        turned = [name for name, found in self._found.items() if found.turned]
-        settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
+        settings = (self.ids, self.classes, *layout.rules, *([self.turned] if self.turned else ()))
         return hashlib.sha256(repr((settings, list(in_threads(file_digest, files)))).encode()).hexdigest()
 
 

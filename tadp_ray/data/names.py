@@ -45,6 +45,8 @@ def find_files(pattern: str, root: Path | None = None) -> list[Found]:
         whole = (root or Path()) / path
         if path.name.lower() in SYSTEM_FILES or (whole.is_dir() and path.suffix.lower() not in PICTURE_SUFFIXES):
             continue
+        if any("\ud800" <= character <= "\udfff" for character in str(path)):
+            raise UserError(f"{str(whole)!a}: its name is no UTF-8, as of a file from an old archive; rename it")
         match = form.fullmatch(path.as_posix())
         wild = PurePosixPath(composed("".join(match.groups()) if match else path.as_posix()))
         found.append(Found(wild.with_name(wild.stem), whole))

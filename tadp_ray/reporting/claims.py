@@ -5,7 +5,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from pydantic import JsonValue
@@ -23,6 +23,7 @@ from tadp_ray.config.claims import (
     within,
 )
 from tadp_ray.config.metrics import metric_title
+from tadp_ray.config.values import leaves, text_of
 from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, improvements
@@ -47,8 +48,7 @@ class ClaimEntry:
     entry: TableEntry
     coordinates: Mapping[str, JsonValue]
     """The value on every axis, and the metric."""
-    settings: str
-    """Recipe and changes of the table."""
+    table: Table = field(compare=False)
 
 
 def judge(claim: TableClaim, tables: Tables) -> Verdict:
@@ -64,9 +64,8 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     pairs = list(compared_pairs(claim, tables))
     if not pairs or not all(own.entry.complete for pair in pairs for own in pair):
         return Verdict(text=claim.text, value=None, aim=aim, holds=None)
-    settings = dict.fromkeys(own.settings for pair in pairs for own in pair)
-    if len(settings) > 1:
-        undecided = f"the newest sweeps have other settings: {'; '.join(own or 'none' for own in settings)}"
+    if other := other_settings(pairs):
+        undecided = f"the newest sweeps have other settings: {other}"
         return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=undecided)
     gaps = [improvements(worse.entry, better.entry) for worse, better in pairs]
     if not all(gaps):
@@ -87,6 +86,31 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     figure = f"{format_value(metric, mean)}{spread} {unit_of(metric)} ({pluralized(len(smallest), 'seeds')})"
     undecided = None if holds is not None else RUN_MORE_SEEDS if few else MORE_SEEDS
     return Verdict(text=claim.text, value=mean, aim=aim, holds=holds, undecided=undecided, figure=figure)
+
+
+def other_settings(pairs: Sequence[tuple[ClaimEntry, ClaimEntry]]) -> str:
+    """Return in what the settings of two compared tables differ, beside what they vary; empty if they do not."""
+    tables = {(id(worse.table), id(better.table)): (worse.table, better.table) for worse, better in pairs}
+    for one, other in (pair for pair in tables.values() if pair[0] is not pair[1]):
+        if one.spec.settings != other.spec.settings:
+            return f"{one.spec.settings or 'none'}; {other.spec.settings or 'none'}"
+        # Files may have changed between two sweeps of the same settings.
+        found, there = constants(one), constants(other)
+        if differing := [key for key in found.keys() & there.keys() if found[key] != there[key]]:
+            key = min(differing)
+            return f"{key} {found[key]}; {key} {there[key]}"
+    return ""
+
+
+def constants(table: Table) -> dict[str, str]:
+    """Return the values of data, schedule and augmentation that all cells of a table share, by their dotted keys."""
+    known: dict[str, str] | None = None
+    for cell in table.cells:
+        values = leaves(cell.recipe.model_dump(mode="json", include={"schedule", "augment"}))
+        own = {key: text_of(value) for key, value in values.items()}
+        own |= {f"hash of {key} data": cell.digests.get(key, "")[:8] for key in ("train", "val")}
+        known = own if known is None else {key: value for key, value in known.items() if own.get(key) == value}
+    return known or {}
 
 
 def judge_differences(claim: Difference | Rising, differences: Sequence[float]) -> bool | None:
@@ -132,7 +156,7 @@ def select_entries(wanted: Places, tables: Tables) -> list[ClaimEntry]:
             coordinates: dict[str, JsonValue] = {METRIC: spec.metrics[0]}
             coordinates |= zip(spec.rows.keys, spec.rows.values[i], strict=True)
             coordinates |= zip(spec.columns.keys, spec.columns.values[j], strict=True)
-            entries.append(ClaimEntry(entry, coordinates, spec.settings))
+            entries.append(ClaimEntry(entry, coordinates, table))
     return [own for own in entries if within(wanted, own.coordinates, spec.metrics[0])]
 
 

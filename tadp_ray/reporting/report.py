@@ -5,7 +5,7 @@ import shlex
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +142,7 @@ def gather(store: Store, experiments: Path, folder: Path) -> dict[str, list[Repo
         "Pocket scale": sections["pocket"],
         "Claims, pocket scale": list(claim_sections(sections["pocket"], resolved, "pocket")),
         "Analyses": list(analysis_sections(store, experiments / "analyses", folder)),
-        "Sweeps without a file": [section(*each) for each in asked],
+        "Sweeps without a file": [with_claims(section(one, own), one, sections[own]) for one, own in asked],
         "Searches and other sweeps": [other_section(entry.name, entry.scale, sweep, found) for entry, sweep in others],
         "Paper scale": sections["paper"],
         "Claims, paper scale": list(claim_sections(sections["paper"], resolved, "paper")),
@@ -264,6 +264,27 @@ def provenance(done: Mapping[str, CellRow]) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in facts.items() if values}
 
 
+def with_claims(
+    section: ReportSection, resolved: ResolvedExperiment, sections: Sequence[ReportSection]
+) -> ReportSection:
+    """Return the section of a sweep with the verdicts on its own claims, which may name other sections."""
+    by_name = {own.name: own for own in (*sections, section)}
+    return replace(section, claims=tuple(verdicts_of(resolved, by_name, set())))
+
+
+def verdicts_of(
+    resolved: ResolvedExperiment, by_name: Mapping[str, ReportSection], used: set[str]
+) -> Iterator[Verdict]:
+    """Yield the verdicts on an experiment's claims, and add the names of the sections that were looked at."""
+
+    def table_of(other: JsonValue) -> Table | None:
+        name = resolved.file.stem if other is None else Path(str(other)).stem
+        used.add(name)
+        return by_name[name].table if name in by_name else None
+
+    yield from (judge(claim, table_of) for claim in resolved.experiment.claims)
+
+
 def claim_sections(
     sections: Sequence[ReportSection], experiments: Sequence[ResolvedExperiment], scale: Scale
 ) -> Iterator[ReportSection]:
@@ -272,15 +293,8 @@ def claim_sections(
     if not claiming:
         return
     by_name = {section.name: section for section in sections}
-    verdicts, used = [], set()
-    for resolved in claiming:
-
-        def table_of(other: JsonValue, resolved: ResolvedExperiment = resolved) -> Table | None:
-            name = resolved.other(other).file.stem
-            used.add(name)
-            return by_name[name].table if name in by_name else None
-
-        verdicts += [judge(claim, table_of) for claim in resolved.experiment.claims]
+    used: set[str] = set()
+    verdicts = [verdict for resolved in claiming for verdict in verdicts_of(resolved, by_name, used)]
     yield ReportSection(
         name="claims",
         key=f"claims-{scale}",

@@ -1,6 +1,8 @@
 """Writes the results of a sweep, from MLflow alone: its table in every format, its figures and its claims."""
 
+import logging
 import re
+import shlex
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +15,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
+from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
@@ -39,6 +42,8 @@ from tadp_ray.tracking.sweep_run import (
     sweep_entries,
 )
 
+log = logging.getLogger(__name__)
+
 
 def latest_sweep(
     store: Store, experiment: ResolvedExperiment, recipe: Path | None, scale: Scale
@@ -49,7 +54,15 @@ def latest_sweep(
         UserError: the store holds no such sweep.
     """
     sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
+    if recipe and (other := recipe_of_command(sweep)) not in ("", name_of(recipe, "recipes")):
+        log.warning(f"the newest sweep of {experiment_name(experiment.file, recipe)} is of another recipe, {other}")
     return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
+
+
+def recipe_of_command(sweep: SweepRun) -> str:
+    """Return the recipe that a sweep's command names; empty if it names none."""
+    words = shlex.split(sweep.layout["command"]) if sweep.layout else []
+    return words[words.index("--recipe") + 1] if "--recipe" in words[:-1] else ""
 
 
 def stored_experiment(store: Store, name: str, scale: Scale, files: Sequence[str]) -> tuple[ResolvedExperiment, Scale]:

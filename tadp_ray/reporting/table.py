@@ -141,8 +141,10 @@ class Table:
     """Row by row."""
     notes: tuple[str, ...]
     """On missing and failed cells, several versions of the code, and the rank correlation with the published numbers."""
+    cells: tuple[Cell, ...] = ()
+    """Every cell, finished or not."""
     unfinished: int = 0
-    """How many cells are not finished; entries of one training share a cell."""
+    """How many of them are not finished; entries of one training share a cell."""
     baseline: int | None = None
     """The row that the others are compared with."""
 
@@ -225,7 +227,7 @@ def build_table(
         *rank_correlation_notes(entries),
     )
     unfinished = {cell.fingerprint for cell in cells} - rows.keys()
-    table = Table(spec, entries, notes, len(unfinished))
+    table = Table(spec, entries, notes, tuple(cells), len(unfinished))
     best = {metric: ranking[0][1] for metric in spec.metrics if len(ranking := table.ranked(metric)) > 1}
     return replace(table, entries=tuple(tuple(marked(own, best.get(own.metric)) for own in row) for row in entries))
 

@@ -97,13 +97,17 @@ class Plan:
             for line in remarks(data, *(self.datasets.open(data, split) for split in ("train", "val"))):
                 log.warning(line)
         for data, limit in {(own.data, getattr(own.model.head, "max_depth", None)): None for own in recipes}:
-            scored = self.datasets.open(data, "val")
-            deepest = scored.greatest if isinstance(scored, FileDataset) else None
-            if limit and deepest and deepest > limit:
-                log.warning(
-                    f"model.head.max_depth={limit:g}: scored images are {deepest:.4g} m deep, and what is beyond {limit:g} m is "
-                    "neither predicted nor scored; raise it, unless this is meant"
-                )
+            for split, effect in (
+                ("train", "trained on, but cannot be predicted"),
+                ("val", "neither predicted nor scored"),
+            ):
+                shown = self.datasets.open(data, split)
+                deepest = shown.greatest if isinstance(shown, FileDataset) else None
+                if limit and deepest and deepest > limit:
+                    log.warning(
+                        f"model.head.max_depth={limit:g}: data.{split} has depths of {deepest:.4g} m, and what is beyond "
+                        f"{limit:g} m is {effect}; raise it, or write 0 for pixels without a reading"
+                    )
         if any(cell.recipe.schedule.precision == "bfloat16" and not cell.recipe.compute.gpus for cell in self.cells):
             # They take seconds to import.
             import torch

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.cell import Cell, each_once, recipe_at
+from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import extended_files, load_recipe_values, load_search, merge, parse_override, set_key
 from tadp_ray.config.metrics import best_first, main_metric
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
-from tadp_ray.sweep.choices import settings_text
+from tadp_ray.sweep.choices import key_set_by, settings_text
 from tadp_ray.sweep.inputs import absent_prerequisites, cell_inputs, with_absolute_paths
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tracking.query import finished
@@ -31,6 +32,9 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
             grace period.
     """
     search = load_search(file)
+    for text in overrides:
+        if f"{key_set_by(text)}.".startswith(tuple(f"{key}." for key in (*search.space, "evaluation.interval"))):
+            raise ConfigError([f"--set {text}: the search {file} sets this key; change it there"])
     raw, origins = load_recipe_values(recipe, [*overrides, f"evaluation.interval={search.grace_period}"])
     if "eval_split" in raw.get("data", {}):
         raw = set_key(raw, "data.eval_split", "val")
