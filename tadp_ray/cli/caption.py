@@ -28,20 +28,34 @@ class Captioners(PluginGroup):
         return made
 
 
-app = Commands(cls=Captioners, help="Captions of images, and class embeddings.", no_args_is_help=True)
+app = Commands(cls=Captioners, help="Make, convert and inspect captions; make class embeddings.", no_args_is_help=True)
 
 
 @app.command("class-embeddings")
 def class_embeddings(
-    output: Annotated[Path, typer.Argument(help="File to write, e.g. pascal.safetensors (caption.embeddings).")],
-    data: Annotated[str | None, typer.Option(help="Data set with the classes, e.g. ade20k; see `data list`.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Or their names: a,b,c or a text file with one per line.")] = None,
-    weights: Annotated[str, typer.Option(help="Whose text encoder to use: pocket, a folder or a hub id.")] = "pocket",
+    output: Annotated[
+        Path, typer.Argument(help="File to write, e.g. pascal.safetensors; a recipe reads it as caption.embeddings.")
+    ],
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose classes to use, e.g. ade20k (see `data list`).")
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Class names, instead of --data: a,b,c or a text file with one name per line.")
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(help="Model whose text encoder to use: pocket, a folder or a hub id.")
+    ] = "pocket",
     single: Annotated[
-        bool, typer.Option("--single", help="Use only 'a photo of a ...' instead of the average over 80 sentences.")
+        bool,
+        typer.Option(
+            "--single", help="Use only the sentence 'a photo of a ...' instead of averaging over 80 sentences."
+        ),
     ] = False,
 ) -> None:
-    """Write one vector per class: the text encoder's state at the eos token, averaged over 80 sentence templates."""
+    """Write one embedding per class.
+
+    It is the state of the text encoder at the EOS token, averaged over 80 sentence templates.
+    """
     from rich.progress import track
 
     from tadp_ray.backbones.stable_diffusion.load import load_diffusion
@@ -81,30 +95,46 @@ def describe(
     data: Annotated[
         str,
         typer.Argument(
-            help="A name from `data list` with --root, a recipe of photographs, a folder of images, or 'a/*.jpg'."
+            help="Images: a name from `data list` with --root, a recipe for photographs, a folder, or 'a/*.jpg'."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Caption store to write (caption.store), e.g. blip40.jsonl.")],
+    out: Annotated[
+        Path, typer.Option(help="Caption store to write, e.g. blip40.jsonl; a recipe reads it as caption.store.")
+    ],
     root: Annotated[
-        Path | None, typer.Option(help="Folder that holds the named data set.", show_default="data.root of a recipe")
+        Path | None, typer.Option(help="Folder of the named data set.", show_default="data.root of the recipe")
     ] = None,
-    split: Annotated[str | None, typer.Option(help="train or val.", show_default="all of them")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to caption: train or val.", show_default="all")] = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Image-to-text model: folder or hub id.", show_default="Salesforce/blip2-opt-2.7b for blip"),
+        typer.Option(
+            help="Image-to-text model: a folder or a hub id.", show_default="Salesforce/blip2-opt-2.7b for blip"
+        ),
     ] = None,
-    min_tokens: Annotated[int, typer.Option(min=0, help="Minimum length of a caption; paper: 0, 20, 40.")] = 0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of a caption.")] = 77,
+    min_tokens: Annotated[
+        int, typer.Option(min=0, help="Minimum length of a caption, in tokens (paper: 0, 20, 40).")
+    ] = 0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum length of a caption, in tokens.")] = 77,
     batch: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 16,
-    actors: Annotated[int, typer.Option(min=1, help="Captioners that run in parallel, each with its own model.")] = 1,
+    actors: Annotated[
+        int, typer.Option(min=1, help="Captioners that run in parallel, each with its own copy of the model.")
+    ] = 1,
     cpus: Annotated[int, typer.Option(min=1, help="CPU cores per captioner.")] = 1,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs per captioner; above 0 it runs in half precision.")] = 0,
+    gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs per captioner. If it is above 0, the model runs in float16.")
+    ] = 0,
     cut: Annotated[
-        bool, typer.Option("--cut-last-character", help="Cut each caption's last character, as the published code did.")
+        bool,
+        typer.Option(
+            "--cut-last-character", help="Remove the last character of each caption, as the published code did."
+        ),
     ] = False,
     address: AddressOption = None,
 ) -> None:
-    """Caption every image of a data set. An interrupted command can be repeated: captioned images are skipped."""
+    """Caption every image of a data set.
+
+    If the command is interrupted, repeat it to resume: it skips images that have a caption.
+    """
     from tadp_ray.captions.captioner import CaptionerSettings
     from tadp_ray.captions.store import check_out
     from tadp_ray.data.inputs import find_photographs

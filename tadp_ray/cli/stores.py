@@ -20,31 +20,40 @@ StoreArgument = Annotated[Path, typer.Argument(help="Caption store, or a publish
 OutOption = Annotated[Path, typer.Option(help="Caption store to write, e.g. captions.jsonl.")]
 DataOption = Annotated[
     str | None,
-    typer.Option(help="Data set with the images: a name from `data list`, or a recipe of photographs, e.g. my.yaml."),
+    typer.Option(help="Data set of the images: a name from `data list`, or a recipe for photographs, e.g. my.yaml."),
 ]
-RootOption = Annotated[Path | None, typer.Option(help="Folder of the data set.", show_default="data.root of a recipe")]
-SplitOption = Annotated[str | None, typer.Option(help="train or val.", show_default="all")]
+RootOption = Annotated[
+    Path | None, typer.Option(help="Folder of the data set.", show_default="data.root of the recipe")
+]
+SplitOption = Annotated[str | None, typer.Option(help="Split: train or val.", show_default="all")]
 ImagesOption = Annotated[
     list[str] | None,
     typer.Option(
-        help="Or a quoted glob of images, repeatable; an image's id is its file's stem, or its path if stems repeat in the glob."
+        help="Quoted glob of images, instead of --data. Ids: file stems, or paths if stems repeat. Repeatable."
     ),
 ]
 MasksOption = Annotated[
-    list[str] | None, typer.Option(help="Or a quoted glob of label maps, with the same ids; repeatable.")
+    list[str] | None,
+    typer.Option(
+        help="Quoted glob of label maps, instead of --data. Ids: file stems, or paths if stems repeat. Repeatable."
+    ),
 ]
-SuffixOption = Annotated[str, typer.Option(help="Suffix after the id in a mask's stem, e.g. _labelTrainIds.")]
+SuffixOption = Annotated[
+    str, typer.Option(help="Suffix that follows the id in the file stem of a label map, e.g. _labelTrainIds.")
+]
 ClassesOption = Annotated[
-    str | None, typer.Option(help="Class names in label order: a,b,c or a text file with one per line.")
+    str | None, typer.Option(help="Class names in label order: a,b,c or a text file with one name per line.")
 ]
-IgnoreOption = Annotated[list[int] | None, typer.Option(help="Label to ignore; repeatable.", show_default="255")]
-ReduceOption = Annotated[bool, typer.Option("--reduce-zero-label", help="Label k is class k-1, 0 is none (ADE20K).")]
-WeightsOption = Annotated[str, typer.Option(help="Whose tokenizer to use: pocket, a folder or a hub id.")]
+IgnoreOption = Annotated[list[int] | None, typer.Option(help="Label value to ignore. Repeatable.", show_default="255")]
+ReduceOption = Annotated[
+    bool, typer.Option("--reduce-zero-label", help="Label k means class k-1, and label 0 means no class (ADE20K).")
+]
+WeightsOption = Annotated[str, typer.Option(help="Model whose tokenizer to use: pocket, a folder or a hub id.")]
 
 
 @app.command("import")
 def import_captions(
-    file: Annotated[Path, typer.Argument(help="A file of captions: published, COCO's, JSON, CSV or TSV.")],
+    file: Annotated[Path, typer.Argument(help="Caption file: a published one, a COCO file, JSON, CSV or TSV.")],
     out: OutOption,
     data: DataOption = None,
     root: RootOption = None,
@@ -53,14 +62,14 @@ def import_captions(
 ) -> None:
     """Convert a caption file to a caption store.
 
-    JSON is {id: text}, {id: [texts]}, or objects in one list or one a line. In these and in tables, images are in the column
-    `file_name`, `image`, `image_id` or `id`, captions in `caption` or `text`.
+    JSON files contain {id: text}, {id: [texts]}, a list of objects, or one object per line. In objects and in tables, the image
+    is named by `file_name`, `image`, `image_id` or `id`, and the caption is in `caption` or `text`.
 
-    If images are given, the keys become their ids, captions of other images are left out, and entries and images without a match
-    are listed. Training on images of your own needs this if the file names images with their extension (`a.jpg`): name the recipe
-    with --data, or the globs with --images.
+    If you specify the images, captions are stored under their ids. Captions of other images are left out. The command lists these
+    captions and the images without a caption. To train on your own images, specify them if the file names images with their
+    extension (`a.jpg`): pass the recipe with --data, or globs with --images.
 
-    An existing file is only replaced if it is another caption store.
+    An existing file is replaced only if it is another caption store.
     """
     from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
@@ -105,7 +114,9 @@ def oracle(
     mask_suffix: SuffixOption = "",
     without_background: Annotated[
         bool,
-        typer.Option("--without-background", help="Leave out the class 'background' (include_background: false)."),
+        typer.Option(
+            "--without-background", help="Leave out the class 'background' (as caption.include_background: false)."
+        ),
     ] = False,
 ) -> None:
     """Caption each image with the names of its ground-truth classes."""
@@ -127,28 +138,30 @@ def oracle(
 
 @app.command()
 def degrade(
-    oracle: Annotated[Path, typer.Argument(help="A store from `caption oracle`.")],
+    oracle: Annotated[Path, typer.Argument(help="Caption store from `caption oracle`.")],
     out: OutOption,
-    precision: Annotated[
-        float, typer.Option(help="Fraction of the names in captions that are correct, over all images.")
-    ] = 1.0,
+    precision: Annotated[float, typer.Option(help="Fraction of correct names among the names in all captions.")] = 1.0,
     recall: Annotated[
-        float, typer.Option(help="Fraction of the ground-truth names that are in captions, over all images.")
+        float, typer.Option(help="Fraction of the ground-truth names of all images that are in the captions.")
     ] = 1.0,
     seed: Annotated[
         int,
-        typer.Option(
-            min=0,
-            help="Random seed. A training with this seed uses the same names if the store holds the images of one split "
-            "alone, and --weights are the training's.",
-        ),
+        typer.Option(min=0, help="Random seed."),
     ] = 0,
-    min_true: Annotated[int, typer.Option(min=0, help="Correct names that each image keeps (caption.min_true).")] = 1,
-    distractors: Annotated[str, typer.Option(help="Additional wrong names that are in no image: a,b,c.")] = "",
-    shuffle: Annotated[bool, typer.Option("--shuffle", help="Random order of names instead of class order.")] = False,
+    min_true: Annotated[
+        int, typer.Option(min=0, help="Minimum number of correct names that each image keeps (as caption.min_true).")
+    ] = 1,
+    distractors: Annotated[str, typer.Option(help="Additional wrong names, which are in no image: a,b,c.")] = "",
+    shuffle: Annotated[
+        bool, typer.Option("--shuffle", help="Put the names in random order instead of class order.")
+    ] = False,
     weights: WeightsOption = "pocket",
 ) -> None:
-    """Remove correct names from oracle captions and add wrong ones, to reach a precision and recall (Table S2)."""
+    """Degrade oracle captions to a given precision and recall (Table S2).
+
+    The command removes correct names from the captions and adds wrong ones. A training run with the same seed uses the same names
+    if the store contains only the images of one split, and if --weights are the weights of the run.
+    """
     from tadp_ray.captions.oracle import degraded_store
     from tadp_ray.captions.precision_recall import SELECTION
     from tadp_ray.captions.store import check_out, read_store
@@ -180,7 +193,10 @@ def degrade(
 
 @app.command()
 def nouns(store: StoreArgument, out: OutOption) -> None:
-    """Keep only the nouns of captions, each once, like the paper's nouns-only prompts; needs the package HanTa."""
+    """Keep only the nouns of captions, each noun once.
+
+    The result is like the nouns-only prompts of the paper. The command needs the package HanTa.
+    """
     from tadp_ray.captions.nouns import load_tagger, nouns_store, tagger_name
     from tadp_ray.captions.store import check_out, read_store
 
@@ -200,13 +216,11 @@ def show_examples(
     root: RootOption = None,
     split: SplitOption = None,
     images: ImagesOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="PNG to write with the pictures; without it, print the captions.")
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Images to show, evenly spread over the store.")] = 12,
-    ids: Annotated[list[str] | None, typer.Option("--id", help="Show this image instead; repeatable.")] = None,
+    out: Annotated[Path | None, typer.Option(help="PNG file to write.", show_default="print the captions")] = None,
+    count: Annotated[int, typer.Option(min=1, help="Number of images to show, evenly spread over the store.")] = 12,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="Id of an image to show instead. Repeatable.")] = None,
 ) -> None:
-    """Show example captions: in the terminal, or with --out beside their images."""
+    """Show example captions in the terminal, or with --out beside their images."""
     from tadp_ray.captions.store import read_store
     from tadp_ray.pictures.captioned import draw_captions
     from tadp_ray.pictures.choose import evenly
@@ -233,7 +247,10 @@ def show_examples(
 
 @app.command()
 def stats(store: StoreArgument, weights: WeightsOption = "pocket", as_json: JSONOption = False) -> None:
-    """Count captions, words, tokens, captions that are too long for the text encoder, and repetitions."""
+    """Count captions, words and tokens.
+
+    The command also counts repeated captions, and captions that are too long for the text encoder.
+    """
     from tadp_ray.captions.statistics import report_lines, statistics
     from tadp_ray.captions.store import read_store
 
@@ -251,17 +268,18 @@ def check(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="Whose tokenizer to use: pocket, a folder or a hub id.",
-            show_default="the model.weights of --data, or pocket",
+            help="Model whose tokenizer to use: pocket, a folder or a hub id.",
+            show_default="model.weights of the recipe in --data, or pocket",
         ),
     ] = None,
     as_json: JSONOption = False,
 ) -> None:
-    """List all problems of a store, and exit with code 1 if there are any.
+    """List all problems of a caption store.
 
-    Problems are images without a caption; captions that are empty, contain control characters or are truncated by the text
-    encoder, within a recipe's modifiers; recorded names that are not classes, or that no caption says; and a damaged file.
-    Captions of other images are listed, but are not a problem.
+    The following are problems: images without a caption; captions that are empty, contain control characters, or are truncated
+    by the text encoder (with the modifiers of the recipe); recorded names that are not classes, or that are missing from the
+    captions; and a damaged file. Captions of other images are listed, but are not a problem. The exit code is 1 if there are
+    problems.
     """
     from tadp_ray.captions.check import check as run
     from tadp_ray.captions.check import report_lines
@@ -284,7 +302,10 @@ def check(
 
 @app.command()
 def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) -> None:
-    """List the images and captions in which two stores differ; exit with code 1 if they do."""
+    """List the images and captions in which two stores differ.
+
+    The exit code is 1 if they differ.
+    """
     from tadp_ray.captions.statistics import difference, difference_lines
     from tadp_ray.captions.store import read_store
 
@@ -297,7 +318,7 @@ def diff(one: StoreArgument, other: StoreArgument, as_json: JSONOption = False) 
 @app.command()
 def align(
     store: StoreArgument,
-    oracle: Annotated[Path | None, typer.Option(help="Ground truth: a store from `caption oracle`.")] = None,
+    oracle: Annotated[Path | None, typer.Option(help="Ground truth: a caption store from `caption oracle`.")] = None,
     masks: MasksOption = None,
     classes: ClassesOption = None,
     data: DataOption = None,
@@ -309,26 +330,30 @@ def align(
     match: Annotated[
         str, typer.Option(help="How to match words with classes: similar, exact or synonyms.")
     ] = "similar",
-    threshold: Annotated[float, typer.Option(min=-1, max=1, help="For similar: minimum cosine similarity.")] = 0.9,
+    threshold: Annotated[
+        float, typer.Option(min=-1, max=1, help="Minimum cosine similarity, for --match similar.")
+    ] = 0.9,
     synonyms: Annotated[
-        Path | None, typer.Option(help="YAML file of name: [words] that replaces the built-in synonyms.")
+        Path | None, typer.Option(help="YAML file with entries name: [words], which replaces the built-in synonyms.")
     ] = None,
-    without: Annotated[list[str] | None, typer.Option(help="Class to leave out; repeatable.")] = None,
+    without: Annotated[list[str] | None, typer.Option(help="Class to leave out. Repeatable.")] = None,
     tag: Annotated[
         str | None,
-        typer.Option(help="Tag of the captions to measure, in a store with tags; as caption.tag in a recipe."),
+        typer.Option(help="Tag of the captions to measure, for a store with tags (as caption.tag)."),
     ] = None,
     weights: Annotated[
         str | None,
-        typer.Option(help="For similar: whose text encoder to use; pocket knows only the words of its world."),
+        typer.Option(
+            help="Model whose text encoder to use, for --match similar. pocket knows only the words of its world."
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="PNG to write with histograms over images.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="PNG file to write, with histograms over images.")] = None,
     as_json: JSONOption = False,
 ) -> None:
     """Compute precision, recall and F1 of the class names in captions (Figure S5).
 
-    Only the first caption of an image counts, or the one with --tag, as in training. A class called background does not count;
-    a store's distractors are wrong names. --json prints the values of each image, too.
+    As in training, only the first caption of an image counts, or the one with --tag. A class called background does not count,
+    and the distractors of a store count as wrong names. With --json, the values of each image are printed as well.
     """
     from tadp_ray.captions.alignment import align as run
     from tadp_ray.captions.oracle import names_of
