@@ -12,43 +12,48 @@ from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 from tadp_ray.wording import shown
 
-app = Commands(help="Analyses: attention maps of words, and the paper's figures.", no_args_is_help=True)
+app = Commands(help="Draw attention maps of words; run the paper's analyses.", no_args_is_help=True)
 
 
 @app.command()
 def attention(
-    image: Annotated[Path, typer.Argument(help="A picture of any size.")],
+    image: Annotated[Path, typer.Argument(help="Image file of any size.")],
     prompt: Annotated[str, typer.Argument(help='Prompt for the model, e.g. "a cat and a dog".')],
-    out: Annotated[Path, typer.Option(help="Folder for maps.png, maps.pdf, maps.safetensors, maps.json.")] = Path(
-        STORAGE, "attention"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="Output folder for maps.png, maps.pdf, maps.safetensors and maps.json.")
+    ] = Path(STORAGE, "attention"),
     word: Annotated[
         list[str] | None,
-        typer.Option(help="Word or phrase to show; repeatable.", show_default="each word of the prompt"),
+        typer.Option(help="Word or phrase to show. Repeatable.", show_default="each word of the prompt"),
     ] = None,
     mask: Annotated[
         list[str] | None,
-        typer.Option(help="WORD=PICTURE: a mask, black outside the object, to score the word's map by; repeatable."),
+        typer.Option(
+            help="WORD=PICTURE: score the map of the word against a mask that is black outside the object. Repeatable."
+        ),
     ] = None,
-    weights: Annotated[str, typer.Option(help="pocket, a diffusers folder, a hub id, or a single file.")] = "pocket",
+    weights: Annotated[
+        str, typer.Option(help="Model to inspect: pocket, a diffusers folder, a hub id or a single file.")
+    ] = "pocket",
     backbone: Annotated[
-        str, typer.Option(help="Family of the weights: stable_diffusion, stable_diffusion_xl or pixart.")
+        str, typer.Option(help="Model family of --weights: stable_diffusion, stable_diffusion_xl or pixart.")
     ] = "stable_diffusion",
     timestep: Annotated[
-        int, typer.Option(min=0, max=999, help="Timestep given to the denoiser; no noise is added.")
+        int, typer.Option(min=0, max=999, help="Timestep that the denoiser receives. No noise is added.")
     ] = 1,
     pixels: Annotated[
         Literal["signed", "unit"],
         typer.Option(
-            help="Pixels of the VAE: signed in [-1, 1], as in its training; unit in [0, 1], as in the published tool."
+            help="Pixel range of the VAE's input. signed: [-1, 1], as in its training; unit: [0, 1], as in the published tool."
         ),
     ] = "signed",
 ) -> None:
-    """Show the cross-attention maps of each word: over the picture, and for every layer and head.
+    """Draw the cross-attention maps of each word.
 
-    A word's map is the mean over its tokens, all heads and all layers. Diffuseness is the map's entropy divided by
-    that of a uniform map; from 0.998 on, the word is greyed, since its map is uniform. --mask adds whether the map's maximum
-    lies on the object, and the average precision of the map as a score of its pixels.
+    The maps are drawn over the image, and for every layer and head. The map of a word is the mean over its tokens, all heads and
+    all layers. Diffuseness is the entropy of a map divided by the entropy of a uniform map. If it is 0.998 or more, the map
+    counts as uniform, and the word is greyed out. With --mask, the command also says whether the maximum of the map lies on the
+    object, and prints the average precision of the map as a pixel-wise score for the object.
     """
     from tadp_ray.backbones.families import open_frozen
     from tadp_ray.conditioning.tokenizer import words_in
@@ -97,18 +102,19 @@ def run(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An analysis: a file, or the name of a shipped one, e.g. copy_paste.",
+            help="Analysis: a file or a shipped name, e.g. copy_paste.",
             autocompletion=names_of("analyses"),
         ),
     ],
     scale: Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs weights and data.")] = "pocket",
     changes: ChangesOption = None,
-    storage: Annotated[Path, typer.Option(help="Parent folder of the findings.")] = Path(STORAGE, "analyses"),
+    storage: Annotated[Path, typer.Option(help="Parent folder of the output folder.")] = Path(STORAGE, "analyses"),
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Run an analysis: write its pictures and numbers, and judge its claims.
+    """Run an analysis and test its claims.
 
-    The trained models that it needs are looked up in MLflow; if one is missing, the command that trains it is printed.
+    The command writes pictures and numbers. It trains nothing: it looks up the trained models that it needs in MLflow. If one is
+    missing, it prints the command that trains it.
     """
     import os
 

@@ -18,37 +18,40 @@ def personalize(
     recipe: Annotated[
         Path,
         typer.Argument(
-            help="A personalization: a file, or the name of a shipped one, e.g. pocket_token_night.",
+            help="Personalization: a file or a shipped name, e.g. pocket_token_night.",
             autocompletion=names_of("personalizations"),
         ),
     ],
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for the result, its samples and its journal.", show_default="runs/personalized/RECIPE"
+            help="Output folder for the result, the samples and the journal.", show_default="runs/personalized/RECIPE"
         ),
     ] = None,
     changes: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="Override a key of the personalization: key=value, e.g. images.files='PHOTOS/*.jpg' if images.kind is folder; "
-            "repeatable.",
+            help="Override a key: key=value, e.g. images.files='PHOTOS/*.jpg' if images.kind is folder. Repeatable.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Random seed.")] = 0,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check images, weights and prompts, print the settings; train nothing.")
+        bool,
+        typer.Option("--dry-run", help="Check images, weights and prompts, and print the settings, without training."),
     ] = False,
 ) -> None:
-    """Learn a style from a few images: textual inversion learns a token, DreamBooth fine-tunes the U-Net.
+    """Learn a style from a few images.
 
-    Images of your own are `images: {kind: folder, files: 'PHOTOS/*.jpg', count: 5}` in a file, e.g. a copy of token_watercolor.
+    Textual inversion learns a token. DreamBooth fine-tunes the U-Net. To use your own images, set `images: {kind: folder, files:
+    'PHOTOS/*.jpg', count: 5}` in a file, e.g. in a copy of token_watercolor.
 
-    A training recipe uses the result by model.embeddings (the token's file) or model.weights (the fine-tuned model's folder),
-    and caption.modifiers that contain the token. An interrupted command can be repeated: it resumes from the last checkpoint.
+    To use the result in a training recipe, set model.embeddings (the file of the token) or model.weights (the folder of the
+    fine-tuned model), and add the token or the prompt to caption.modifiers.
+
+    If the command is interrupted, repeat it: it resumes from the last checkpoint.
     """
     from tadp_ray.config.load import load_personalization
     from tadp_ray.config.shipped import file_of

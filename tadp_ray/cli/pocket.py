@@ -15,38 +15,51 @@ from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
 
 Plan = TypeVar("Plan", Pretraining, ImageEncoderTraining)
-app = Commands(help="The pocket world and its Stable Diffusion.", no_args_is_help=True)
+app = Commands(help="Pretrain, evaluate and show the pocket world and its models.", no_args_is_help=True)
 
 
 @app.command()
 def pretrain(
-    folder: Annotated[Path, typer.Argument(help="Diffusers folder to write.")],
-    images: Annotated[int, typer.Option(min=1, help="Scenes to render.")] = 24576,
+    folder: Annotated[Path, typer.Argument(help="Output folder, in the format of diffusers.")],
+    images: Annotated[int, typer.Option(min=1, help="Number of scenes to render.")] = 24576,
     backbone: Annotated[
-        Denoiser, typer.Option(help="unet: a Stable Diffusion; dit: a PixArt, whose denoiser is a transformer.")
+        Denoiser,
+        typer.Option(help="unet: train a Stable Diffusion; dit: train a PixArt, whose denoiser is a transformer."),
     ] = "unet",
     vae_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of the VAE.")] = 3000,
-    unet_steps: Annotated[int, typer.Option(min=1, help="Optimizer steps of U-Net or DiT, and text encoder.")] = 8500,
-    batch: Annotated[int, typer.Option(min=1, help="Batch size of U-Net or DiT over all processes.")] = 32,
-    size: Annotated[
-        int, typer.Option(help="Height and width of a scene in pixels: a multiple of 32 from 32 to 128.")
-    ] = 64,
-    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Seed of scenes, initial weights and order.")] = 0,
+    unet_steps: Annotated[
+        int, typer.Option(min=1, help="Optimizer steps of the U-Net or DiT and of the text encoder.")
+    ] = 8500,
+    batch: Annotated[int, typer.Option(min=1, help="Batch size of the U-Net or DiT, over all processes.")] = 32,
+    size: Annotated[int, typer.Option(help="Height and width of a scene in pixels: 32, 64, 96 or 128.")] = 64,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=SEED_MAX, help="Random seed of the scenes, the initial weights and the sampling order."
+        ),
+    ] = 0,
     start: Annotated[
         Path | None,
         typer.Option(
-            help="pocket, or a folder of a pocket model to train on: its VAE is kept. Give it a --seed of its own, for new "
-            "scenes. With another --backbone, the model's text encoder and judge of drawings are kept, too."
+            help="Model from which the training starts: pocket, or the folder of a pocket model.",
+            show_default="random weights",
         ),
     ] = None,
-    processes: Annotated[int, typer.Option(min=1, help="Single-threaded processes that share each batch.")] = 2,
-    device: Annotated[str, typer.Option(help="cpu, or cuda with --processes 1.")] = "cpu",
+    processes: Annotated[
+        int, typer.Option(min=1, help="Number of single-threaded processes, which share each batch.")
+    ] = 2,
+    device: Annotated[str, typer.Option(help="Device: cpu, or cuda with --processes 1.")] = "cpu",
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Pretrain a pocket model on captioned scenes; a Stable Diffusion takes two hours on two cores with AVX-512.
+    """Pretrain a pocket model on captioned scenes.
 
-    Each evaluation prints how much worse wrong captions are than right ones, and writes a usable model. An interrupted
-    command can be repeated: it resumes from the last checkpoint, with the same losses.
+    A Stable Diffusion takes two hours on two cores with AVX-512. Each evaluation prints by how much wrong captions raise the
+    loss, and writes a usable model. If the command is interrupted, repeat it: it resumes from the last checkpoint, with the same
+    losses.
+
+    With --start, the VAE of that model is kept, and its denoiser and text encoder are trained further. Give a different --seed,
+    so that the scenes are new. If that model has another kind of denoiser (--backbone), its text encoder and its classifier of
+    drawings are kept as well, and the denoiser starts from random weights.
     """
     from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
@@ -82,17 +95,23 @@ def pretrain(
 
 @app.command()
 def image_encoder(
-    folder: Annotated[Path, typer.Argument(help="Folder to write, in the format of transformers.")],
-    images: Annotated[int, typer.Option(min=2, help="Scenes to render.")] = 24576,
+    folder: Annotated[Path, typer.Argument(help="Output folder, in the format of transformers.")],
+    images: Annotated[int, typer.Option(min=2, help="Number of scenes to render.")] = 24576,
     steps: Annotated[int, typer.Option(min=1, help="Optimizer steps.")] = 3000,
     batch: Annotated[int, typer.Option(min=2, help="Images per step.")] = 128,
-    seed: Annotated[int, typer.Option(min=0, max=SEED_MAX, help="Seed of scenes, initial weights and order.")] = 1,
-    weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, max=SEED_MAX, help="Random seed of the scenes, the initial weights and the sampling order."
+        ),
+    ] = 1,
+    weights: Annotated[str, typer.Option(help="Model: pocket, or a folder from `pocket pretrain`.")] = "pocket",
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Train an image encoder for `model.context: image`: a CLIP of the pocket world, trained against its frozen text encoder.
+    """Train an image encoder for `model.context: image`.
 
-    An interrupted command can be repeated: it resumes from the last checkpoint, with the same losses.
+    The encoder is a CLIP of the pocket world, trained against the frozen text encoder of a pocket model. If the command is
+    interrupted, repeat it: it resumes from the last checkpoint, with the same losses.
     """
     from tadp_ray.backbones.latent.weights import weights_digest
     from tadp_ray.layout import PRETRAINING_FOLDER
@@ -124,9 +143,12 @@ def planned(kind: type[Plan], **settings: Any) -> Plan:
 
 @app.command()
 def measure(
-    folder: Annotated[Path, typer.Argument(help="A folder from `pocket pretrain`.")],
+    folder: Annotated[Path, typer.Argument(help="Folder from `pocket pretrain`.")],
 ) -> None:
-    """Measure whether the model understands words: losses with wrong captions, attention maps, generated images."""
+    """Measure whether a pocket model understands words.
+
+    The measures are losses with wrong captions, attention maps and generated images.
+    """
     import torch
 
     from tadp_ray.paper.pocket.gate import measure as run
@@ -137,11 +159,15 @@ def measure(
 
 @app.command()
 def style(
-    folders: Annotated[list[Path], typer.Argument(help="Folders from `personalize` with images of kind: scenes.")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders from `personalize`, of styles learned from scenes (images.kind: scenes)."),
+    ],
 ) -> None:
-    """Measure whether a personalized model draws its style: a style classifier compares it with the original model.
+    """Measure whether a personalized model draws its style.
 
-    Print how often the classifier prefers the images drawn with the style, and write style.png into each folder.
+    A style classifier compares images of the personalized model with images of the original model. The command prints how often
+    the image of the personalized model scores higher for the style, and writes style.png into each folder.
     """
     from tadp_ray.paper.pocket.style import measure_style
 
@@ -159,17 +185,18 @@ def style(
 
 @app.command()
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder for report.md, report.json and the pictures.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Output folder for report.md, report.json and the pictures.")] = Path(
         STORAGE, "pocket_report"
     ),
-    weights: Annotated[str, typer.Option(help="pocket, or a folder from `pocket pretrain`.")] = "pocket",
+    weights: Annotated[str, typer.Option(help="Model: pocket, or a folder from `pocket pretrain`.")] = "pocket",
     log: LogOption = False,
     tracking_uri: TrackingOption = None,
     as_json: JSONOption = False,
 ) -> None:
-    """Evaluate a pocket model: how well it understands words, compared with the aims, and pictures.
+    """Report how well a pocket model understands words.
 
-    `tadp-ray report` shows what text does for models that are trained for a task.
+    The report compares the measures with their aims, and contains pictures. For the effect of text on models that are trained for
+    a task, see `tadp-ray report`.
     """
     from tadp_ray.backbones.families import generator_family
     from tadp_ray.config.claims import Measured
@@ -199,13 +226,13 @@ def report(
 
 @app.command()
 def show(
-    output: Annotated[Path, typer.Argument(help="PNG to write.")] = Path("scenes.png"),
-    split: Annotated[str, typer.Option(help="pretrain, train, val or test.")] = "train",
-    count: Annotated[int, typer.Option(min=1, help="Scenes to draw.")] = 12,
+    output: Annotated[Path, typer.Argument(help="PNG file to write.")] = Path("scenes.png"),
+    split: Annotated[str, typer.Option(help="Split: pretrain, train, val or test.")] = "train",
+    count: Annotated[int, typer.Option(min=1, help="Number of scenes to draw.")] = 12,
     size: Annotated[int, typer.Option(min=32, help="Height and width of a scene in pixels.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the world.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the scenes.")] = 0,
 ) -> None:
-    """Draw a contact sheet of scenes: in every style, with boxes, mask and depth."""
+    """Draw a contact sheet of scenes in every style, with boxes, masks and depth."""
     from PIL import Image
 
     from tadp_ray.data.scenes import Scenes, Split
