@@ -40,7 +40,7 @@ class ExpandHome(TyperGroup):
 app = Commands(
     cls=ExpandHome,
     name="tadp-ray",
-    help="What does text do for a diffusion backbone? Text-conditioned diffusion perception: sweeps, tables, figures.",
+    help="Ablations of text conditioning in diffusion-based perception: sweeps, tables and figures.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     # Brackets in help texts are not markup.
@@ -62,7 +62,10 @@ def show_version(requested: bool) -> None:
 @app.callback()
 def start(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print version and commit.")
+        bool,
+        typer.Option(
+            "--version", callback=show_version, is_eager=True, help="Print the version and the git commit, then exit."
+        ),
     ] = False,
 ) -> None:
     """Options of all commands."""

@@ -54,34 +54,35 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
 
 ChangesOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="Override a key of the recipe: key=value, e.g. data.root=PHOTOS; repeatable."),
+    typer.Option("--set", help="Override a key of the recipe: key=value, e.g. data.root=PHOTOS. Repeatable."),
 ]
 ScaleOption = Annotated[Scale, typer.Option(help="pocket runs on a laptop; paper needs GPUs, weights and data.")]
 RecipeOption = Annotated[
     Path | None,
     typer.Option(
-        help="Recipe that replaces the experiment's own: a file or a shipped name.", autocompletion=names_of("recipes")
+        help="Recipe to use instead of the experiment's own: a file or a shipped name.",
+        autocompletion=names_of("recipes"),
     ),
 ]
 TrackingOption = Annotated[
     str | None,
     typer.Option(
-        help="MLflow store: sqlite:///FILE, or the URL of a server or database.",
+        help="MLflow store: sqlite:///FILE, or the URL of a server or a database.",
         show_default="MLFLOW_TRACKING_URI, or ./mlflow.db",
     ),
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option(help="cpu, cuda, cuda:1 ...", show_default="cuda if trained on a GPU, else cpu")
+    str | None, typer.Option(help="Device: cpu, cuda, cuda:1 ...", show_default="cuda if trained on a GPU, else cpu")
 ]
 AddressOption = Annotated[
-    str | None, typer.Option(help="Ray cluster to join.", show_default="RAY_ADDRESS, or a local one")
+    str | None, typer.Option(help="Address of the Ray cluster to join.", show_default="RAY_ADDRESS, or a local cluster")
 ]
-LogOption = Annotated[bool, typer.Option("--log", help="Log the result to MLflow, too, where `report` finds it.")]
+LogOption = Annotated[bool, typer.Option("--log", help="Also log the result to MLflow, so that `report` includes it.")]
 StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict-code",
-        help="Train cells again if other code, or other versions of torch and the like, have trained them.",
+        help="Retrain cells that were trained with different code or different package versions (e.g. of torch).",
     ),
 ]
 JSONOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -91,7 +92,7 @@ DEBUG = inspect.Parameter(
     default=False,
     annotation=Annotated[
         bool,
-        typer.Option("--debug", envvar="TADP_RAY_DEBUG", help="Show tracebacks and debug messages on stderr."),
+        typer.Option("--debug", envvar="TADP_RAY_DEBUG", help="Show debug messages and tracebacks on stderr."),
     ],
 )
 LOG_LEVEL = inspect.Parameter(
@@ -102,8 +103,8 @@ LOG_LEVEL = inspect.Parameter(
         LogLevel | None,
         typer.Option(
             case_sensitive=False,
-            help="Lowest level of the messages on stderr.",
-            show_default=f"debug with --debug, else {LEVEL}, or warning",
+            help="Minimum level of the messages on stderr.",
+            show_default=f"debug with --debug, otherwise {LEVEL} or warning",
         ),
     ],
 )

@@ -8,12 +8,12 @@ import typer
 from tadp_ray.cli.common import Commands, JSONOption, show
 from tadp_ray.layout import STORAGE
 
-app = Commands(help="Published data sets and your own: their files and layout, and checks.", no_args_is_help=True)
+app = Commands(help="List published data sets, and check their files and your own.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_data(as_json: JSONOption = False) -> None:
-    """List the published data sets: the paper's, and COCO."""
+    """List the published data sets: those of the paper, and COCO."""
     from tadp_ray.data.check import facts
     from tadp_ray.data.datasets import published_datasets
 
@@ -25,25 +25,33 @@ def list_data(as_json: JSONOption = False) -> None:
 @app.command("check")
 def check_data(
     name: Annotated[
-        str, typer.Argument(help="A name from `data list`, or the file or name of a recipe of photographs.")
+        str, typer.Argument(help="Data set from `data list`, or a recipe for photographs: a file or a shipped name.")
     ],
     root: Annotated[
         Path | None,
-        typer.Option(help="Folder to check; without it, print the expected files, or check the recipe's data.root."),
+        typer.Option(help="Folder to check.", show_default="data.root of a recipe"),
     ] = None,
     deep: Annotated[
         bool,
-        typer.Option("--deep", help="Open every file, also those that have not changed since they were last opened."),
+        typer.Option(
+            "--deep", help="Open every file, including those that have not changed since they were last opened."
+        ),
     ] = False,
-    storage: Annotated[Path, typer.Option(help="Folder with the index of the files.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Option(help="Storage folder, which contains the index of the files.")] = Path(
+        STORAGE
+    ),
     as_json: JSONOption = False,
 ) -> None:
-    """Describe a data set and the files it needs; with --root, or for a recipe, check every file and list all problems.
+    """Describe a data set, or check its files.
 
-    A name of both a data set and a recipe, such as ade20k, means the data set here; for your recipe file, write ade20k.yaml.
+    Without --root, the command describes a published data set and the files that it needs. With --root, or for a recipe, it
+    checks every file and lists all problems.
 
-    Sizes, classes and hashes of the files are kept in an index, which sweeps use, too: a file is opened again only if its size
-    or its times have changed, or with --deep.
+    If a name belongs to both a data set and a recipe, such as ade20k, it means the data set. For your own recipe file, write
+    ade20k.yaml.
+
+    An index stores the sizes, classes and hashes of the files. Sweeps use the same index. A file is opened again only if its size
+    or timestamps have changed, or with --deep.
     """
     from tadp_ray.data.check import check, check_own, described, facts, report_lines
     from tadp_ray.data.inputs import recipe_data

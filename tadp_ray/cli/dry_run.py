@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from tadp_ray.tracking.store import Store
 
 PriceOption = Annotated[
-    float | None, typer.Option(min=0, help="Dollars per GPU-hour, for --dry-run.", show_default="no dollars")
+    float | None, typer.Option(min=0, help="Price in dollars per GPU-hour, for --dry-run.", show_default="no price")
 ]
 MeasuredOption = Annotated[
     Path | None,
     typer.Option(
-        help="gpu.json of benchmarks/gpu.py, for the GPU-hours of --dry-run.", show_default="an H200 and an H100"
+        help="gpu.json from benchmarks/gpu.py on your GPU, to estimate the GPU-hours of --dry-run.",
+        show_default="an H200 and an H100",
     ),
 ]
 

@@ -25,11 +25,11 @@ def complete_name(prefix: str) -> list[str]:
 def ls(
     kind: Annotated[
         str | None,
-        typer.Argument(help=f"One of: {', '.join(KINDS)}.", show_default="all", autocompletion=complete_kind),
+        typer.Argument(help=f"Kind of files: {', '.join(KINDS)}.", show_default="all", autocompletion=complete_kind),
     ] = None,
     as_json: JSONOption = False,
 ) -> None:
-    """List the shipped files, whose names commands accept in any folder. `list` lists the sweeps that were run."""
+    """List the shipped files. Commands accept their names in any folder. `list` lists the sweeps that were run."""
     if kind is not None and kind not in KINDS:
         raise UserError(f"{kind}: not a kind of shipped file; {nearest(kind, list(KINDS))}")
     kinds = list(KINDS) if kind is None else [kind]
@@ -53,7 +53,8 @@ def cp(
     name: Annotated[
         str,
         typer.Argument(
-            help="A name from `ls`: the first kind there that has it, or KIND/NAME.", autocompletion=complete_name
+            help="Name from `ls`, or KIND/NAME if several kinds have this name; NAME alone selects the first kind.",
+            autocompletion=complete_name,
         ),
     ],
     out: Annotated[Path, typer.Argument(help="File to write, e.g. my.yaml.")],

@@ -18,27 +18,31 @@ def gains(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An experiment: a file, or the name of a shipped one or of a sweep, e.g. prec_recall; see `ls` and `list`.",
+            help="Experiment: a file, a shipped name (see `ls`), or the name of a sweep (see `list`), e.g. prec_recall.",
             autocompletion=names_of("experiments"),
         ),
     ],
     out: OutArgument,
-    row: Annotated[str, typer.Option(help="A row of the table, by heading or key=value.")],
-    against: Annotated[str, typer.Option(help="The row to compare it with.")],
+    row: Annotated[str, typer.Option(help="Row of the table, by its heading or as key=value.")],
+    against: Annotated[str, typer.Option(help="Row of the table to compare --row with.")],
     column: Annotated[
-        str | None, typer.Option(help="Column, by heading or key=value.", show_default="the only one")
+        str | None,
+        typer.Option(help="Column of the table, by its heading or as key=value.", show_default="the only column"),
     ] = None,
     scale: ScaleOption = "pocket",
     recipe: RecipeOption = None,
     count: CountOption = 4,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Option(help="Storage folder, with the cached latents and contexts.")] = Path(
+        STORAGE
+    ),
     device: DeviceOption = None,
 ) -> None:
-    """Compare two rows of a table: show the images with the largest gains and losses, with both captions.
+    """Compare two rows of a table image by image.
 
-    The scores of all images are read from MLflow; only the shown images are predicted again, with the cells' own weights. The
-    pictures are logged to MLflow, where `report` finds them.
+    The pictures show the images with the largest gains and losses, with the captions of both rows. The command reads the scores
+    of all images from MLflow. It recomputes predictions only for the images that it shows, with the weights of both cells. It
+    logs the pictures to MLflow, so that `report` includes them.
     """
     from tadp_ray.api.gains import compared_runs, write_gains
     from tadp_ray.reporting.results import fill_table, latest_sweep

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 OutArgument = Annotated[
     Path,
     typer.Argument(
-        help="Folder to write better.{png,pdf} and worse.{png,pdf}, or examples.{png,pdf}, and choice.json to."
+        help="Output folder for better.{png,pdf} and worse.{png,pdf}, or examples.{png,pdf}, and choice.json."
     ),
 ]
-CountOption = Annotated[int, typer.Option(min=1, help="Images per picture.")]
+CountOption = Annotated[int, typer.Option(min=1, help="Number of images per picture.")]
 
 
 def draw(
@@ -81,8 +81,9 @@ def log_pictures(store: "Store", comparison: "Comparison", out: Path, name: str,
 
 app = Commands(
     cls=task_group("picture", draw),
-    help="Draw systems side by side where they differ most: image, truth and each one's predictions, as PNG and PDF, chosen by "
-    "one stated rule for better and for worse; for one system, draw examples. The files are those that `score` reads; `predict` "
-    "writes them for a trained cell.",
+    help="Draw the predictions of several systems side by side. The pictures (PNG and PDF) show the images on which the first "
+    "system is better or worse than the others by the largest margins, with the ground truth and all predictions. The command "
+    "prints the rule by which it selects the images. For a single system, it draws examples. It reads the same files as `score`; "
+    "`predict` writes them for a trained cell.",
     no_args_is_help=True,
 )

@@ -36,29 +36,30 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell, see table.csv.")],
+    run: Annotated[str, typer.Argument(help="MLflow run id of a finished cell (see table.csv).")],
     folder: Annotated[
         Path,
-        typer.Argument(
-            help="Folder for images, targets, predictions and classes.txt; new, unless with --image. No file is replaced."
-        ),
+        typer.Argument(help="Output folder. It must be new or empty, except with --image. No file is replaced."),
     ],
     image: Annotated[
         list[Path] | None,
-        typer.Option(help="A picture of any size; repeatable.", show_default="the validation images"),
+        typer.Option(help="Image file of any size to predict. Repeatable.", show_default="the validation images"),
     ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(help='Prompt for --image, e.g. "a cat and a dog"; "" is the empty prompt.'),
     ] = None,
     tracking_uri: TrackingOption = None,
-    storage: Annotated[Path, typer.Option(help="Folder with the shared latents and contexts.")] = Path(STORAGE),
+    storage: Annotated[Path, typer.Option(help="Storage folder, with the cached latents and contexts.")] = Path(
+        STORAGE
+    ),
     device: DeviceOption = None,
 ) -> None:
-    """Write a trained cell's predictions for its validation images, as files that `score` and `picture` read.
+    """Write the predictions of a trained cell as files.
 
-    With --image and --prompt, write the prediction for a picture at its own size, and a visualization. Labels are 8-bit
-    PNG, depth is in metres as .npy, boxes are COCO results as .json.
+    Without --image, predict the validation images. The folder then contains images, targets, predictions and classes.txt, which
+    `score` and `picture` read. With --image and --prompt, write the prediction for each image at its own size, and a
+    visualization. Label maps are 8-bit PNG files, depth maps are .npy files in metres, and boxes are .json files of COCO results.
     """
     if image and prompt is not None:
         predict_pictures(run, folder, image, prompt, tracking_uri, device)
@@ -112,7 +113,7 @@ def table(
     file: Annotated[
         Path,
         typer.Argument(
-            help="An experiment: a file, or the name of a shipped one; or the name of a sweep in the store, see `list`.",
+            help="Experiment: a file, a shipped name (see `ls`), or the name of a sweep (see `list`).",
             autocompletion=names_of("experiments"),
         ),
     ],
@@ -120,15 +121,16 @@ def table(
     recipe: RecipeOption = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Baseline row, by heading or key=value, e.g. caption.precision=1.0."),
+        typer.Option(help="Baseline row, by its heading or as key=value, e.g. caption.precision=1.0."),
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: Annotated[Path, typer.Option(help="Parent folder of the tables.")] = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Write the table, the figures and the claims of an experiment's newest sweep, from MLflow alone.
+    """Write the table of an experiment's newest sweep.
 
-    With --against, each entry shows its difference to the baseline row, with a 95 % interval over the scored images.
+    The command also writes its figures and tests its claims. All results are read from MLflow. With --against, each entry shows
+    its difference to the baseline row, with a 95 % interval over the scored images.
     """
     from tadp_ray.config.experiments import experiment_name
     from tadp_ray.reporting.results import latest_sweep, table_lookup
@@ -142,18 +144,19 @@ def table(
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder for report.html, report.md and their pictures.")] = Path(
+    folder: Annotated[Path, typer.Argument(help="Output folder for report.html, report.md and their pictures.")] = Path(
         STORAGE, "report"
     ),
     experiments: Annotated[
         Path | None,
-        typer.Option(help="Folder of experiments.", show_default="experiments/, else the shipped ones"),
+        typer.Option(help="Folder with experiments.", show_default="experiments/, or the shipped ones"),
     ] = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Gather all tables, figures, claims and analyses of a store on one page, with the commands for missing ones.
+    """Write a page with all tables, figures, claims and analyses.
 
-    report.html needs no other file. Everything is read from MLflow; nothing is trained.
+    For missing results, the page shows the commands that produce them. report.html needs no other file. All results are read from
+    MLflow; nothing is trained.
     """
     import time
 
@@ -181,7 +184,10 @@ def dashboard(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5000,
 ) -> None:
-    """Serve MLflow's web page for the store: sweeps, cells, curves, parameters, tables and pictures."""
+    """Serve the web pages of MLflow for the store.
+
+    They show sweeps, cells, curves, parameters, tables and pictures.
+    """
     from tadp_ray.tracking.dashboard import dashboard as serve_page
     from tadp_ray.tracking.store import open_store
 

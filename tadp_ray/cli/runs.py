@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 StorageOption = Annotated[Path, typer.Option(help="Storage folder of the sweeps (compute.storage).")]
 SweepArgument = Annotated[
     str | None,
-    typer.Argument(help="Name of a sweep, see `list`.", show_default="the running one, else the newest"),
+    typer.Argument(help="Name of a sweep (see `list`).", show_default="the running sweep, or the newest one"),
 ]
 
 
@@ -61,7 +61,10 @@ def status(
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Show the cells of a sweep: finished, training with their step, failed and why, stopped early, interrupted, not started."""
+    """Show the state, step and score of each cell of a sweep.
+
+    A cell is finished, training, failed (with the error), stopped early, interrupted or not started.
+    """
     from tadp_ray.config.metrics import main_metric
     from tadp_ray.sweep.running import running_sweep
     from tadp_ray.sweep.states import cell_reports, find_sweep
@@ -96,19 +99,24 @@ def cell_row(report: "CellReport") -> tuple[str, ...]:
 def logs(
     cell: Annotated[
         list[str],
-        typer.Argument(help="A run id, the first digits of a fingerprint, or values of axes: recall=1.0 seed=0."),
+        typer.Argument(
+            help="Cell: its run id, the first digits of its fingerprint, or axis values: recall=1.0 seed=0."
+        ),
     ],
     sweep: Annotated[
         str | None,
         typer.Option(
-            help="Sweep of the cell, see `list`.", show_default="for axis=value the running one or the newest"
+            help="Sweep of the cell (see `list`).", show_default="for axis values: the running sweep, or the newest one"
         ),
     ] = None,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Show what happened to one cell: starts, evaluations, checkpoints, its end; its traceback and its processes' output."""
+    """Show what happened to one cell.
+
+    The log contains its starts, evaluations, checkpoints and end, the traceback of an error, and the output of its processes.
+    """
     from tadp_ray.sweep.cell_log import cell_log
     from tadp_ray.sweep.states import find_cell
     from tadp_ray.tracking.store import open_store
@@ -119,7 +127,10 @@ def logs(
 
 
 def stop(storage: StorageOption = Path(STORAGE)) -> None:
-    """End the sweep that runs in a storage folder as Ctrl-C does: checkpoints are kept, the same command resumes."""
+    """Stop the sweep that runs in a storage folder, as Ctrl-C does.
+
+    Checkpoints are kept. The command that started the sweep also resumes it.
+    """
     from tadp_ray.sweep.running import stop_sweep
 
     found = stop_sweep(storage.absolute())
@@ -131,18 +142,30 @@ def gc(
         list[str] | None,
         typer.Argument(help=f"What to delete: {', '.join(RULES)}.", show_default=" ".join(DEFAULT_RULES)),
     ] = None,
-    sweep: Annotated[str | None, typer.Option(help="Only cells that this sweep has trained, see `list`.")] = None,
-    older_than: Annotated[float, typer.Option(min=0, help="Only files that are so many days old.")] = 0.0,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking. --json alone only lists.")] = False,
+    sweep: Annotated[
+        str | None, typer.Option(help="Delete only files of cells that this sweep trained (see `list`).")
+    ] = None,
+    older_than: Annotated[
+        float, typer.Option(min=0, help="Delete only files that are at least this many days old.")
+    ] = 0.0,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Delete without asking. Without this option, --json only lists the files.")
+    ] = False,
     tracking_uri: TrackingOption = None,
     storage: StorageOption = Path(STORAGE),
     as_json: JSONOption = False,
 ) -> None:
-    """Delete files of finished cells, after showing them with their sizes. No table and no report needs any of them.
+    """Delete files of finished cells that no table or report needs.
 
-    checkpoints: those for resuming, and the weights of the best evaluation. predictions: pictures, which MLflow holds, too.
-    weights: the final weights, without which `predict` and analyses cannot use a cell; only if named. Files of cells that are
-    not finished in MLflow, and journals, are never deleted.
+    The command first shows what it would delete, with sizes.
+
+    checkpoints: files for resuming, and the weights of the best evaluation.
+
+    predictions: pictures of predictions, which MLflow stores as well.
+
+    weights: the final weights, which `predict` and analyses need. They are deleted only if you name them.
+
+    Journals, and files of cells that are not finished in MLflow, are never deleted.
     """
     from tadp_ray.sweep.cleaning import delete, removable
     from tadp_ray.tracking.store import open_store

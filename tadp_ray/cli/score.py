@@ -19,7 +19,7 @@ def show_scores(scores: dict[str, float], *, as_json: JSONOption = False) -> Non
 
 app = Commands(
     cls=task_group("score", show_scores),
-    help="Score predictions in files against targets in files, whoever made them. Every file is checked, and all "
-    "errors are reported at once; nothing is scored in part.",
+    help="Score prediction files of any system against target files. All files are checked first, and all errors are reported "
+    "together. If there is an error, nothing is scored.",
     no_args_is_help=True,
 )

@@ -42,8 +42,8 @@ def sweep(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="An experiment: a file, or the name of a shipped one, e.g. prec_recall; see `ls`.",
-            show_default="none; then --recipe and --axis ask",
+            help="Experiment: a file or a shipped name, e.g. prec_recall (see `ls`).",
+            show_default="none; use --recipe and --axis instead",
             autocompletion=names_of("experiments"),
         ),
     ] = None,
@@ -51,16 +51,19 @@ def sweep(
     recipe: RecipeOption = None,
     axis: Annotated[
         list[str] | None,
-        typer.Option(help="A further axis: a recipe key and its values, e.g. model.timestep=1,50,200; repeatable."),
+        typer.Option(help="Additional axis: a recipe key and its values, e.g. model.timestep=1,50,200. Repeatable."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of a sweep with --axis.", show_default="made from its recipe and axes")
+        str | None,
+        typer.Option(help="Name of a sweep with --axis.", show_default="the experiment or recipe, and the axes"),
     ] = None,
     changes: ChangesOption = None,
-    seeds: Annotated[str | None, typer.Option(help="Seeds, e.g. 0,1,2.", show_default="the experiment's")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Random seeds, e.g. 0,1,2.", show_default="those of the experiment")
+    ] = None,
     only: Annotated[
         list[str] | None,
-        typer.Option(help="Train only some values of an axis, e.g. caption.recall=1.0; repeatable."),
+        typer.Option(help="Train only cells with this value of an axis, e.g. caption.recall=1.0. Repeatable."),
     ] = None,
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
@@ -68,20 +71,23 @@ def sweep(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Print the plan and its cost; train nothing. Needs neither data nor weights nor captions."
+            "--dry-run", help="Print the plan and its cost, without training. Needs no data, weights or captions."
         ),
     ] = False,
     price: PriceOption = None,
     measured: MeasuredOption = None,
     as_json: JSONOption = False,
 ) -> None:
-    """Run an experiment: train the cells that are not finished, and print the table beside the published numbers.
+    """Run an experiment and print its table.
 
-    --axis adds an axis to an experiment, whose values become rows. Without an experiment, --recipe RECIPE --axis A=1,2 --axis
-    B=3,4 trains a recipe at A x B; the first axis gives the rows, the second the columns, and others are added to the rows.
+    The command trains the cells that are not finished. The table shows the results beside the published numbers.
 
-    It can be interrupted and repeated at any time: finished cells are not trained again, interrupted ones resume from their
-    last checkpoint.
+    --axis adds an axis to an experiment. Its values become rows of the table. Without an experiment, --recipe RECIPE --axis A=1,2
+    --axis B=3,4 trains the recipe with all combinations of A and B. The first axis becomes the rows, the second the columns, and
+    further axes are added to the rows.
+
+    You can interrupt and repeat the command at any time. Finished cells are not trained again; interrupted cells resume from
+    their last checkpoint.
     """
     with nullcontext() if as_json else show_phases(console):
         phase(f"checking {file or recipe or 'the command'}")
@@ -135,7 +141,7 @@ def train(
     recipe: Annotated[
         Path,
         typer.Argument(
-            help="A recipe: a file, or the name of a shipped one, e.g. pocket_depth.",
+            help="Recipe: a file or a shipped name, e.g. pocket_depth.",
             autocompletion=names_of("recipes"),
         ),
     ],
@@ -148,11 +154,14 @@ def train(
         bool,
         typer.Option(
             "--dry-run",
-            help="Check what is there, name what is missing, and print settings, parameters, FLOPs and memory.",
+            help="Check inputs, list missing ones, and print settings, parameters, FLOPs and memory. Trains nothing.",
         ),
     ] = False,
 ) -> None:
-    """Train one recipe, and print its metrics. An interrupted training resumes, as in a sweep."""
+    """Train one recipe and print its metrics.
+
+    If the command is interrupted, repeat it: it resumes from the last checkpoint.
+    """
     recipe = file_of(recipe, "recipes")
     if dry_run:
         from tadp_ray.config.load import load_recipe
@@ -197,14 +206,14 @@ def search(
     recipe: Annotated[
         Path,
         typer.Argument(
-            help="The recipe to improve: a file or a shipped name.",
+            help="Recipe to improve: a file or a shipped name.",
             autocompletion=names_of("recipes"),
         ),
     ],
     file: Annotated[
         Path,
         typer.Argument(
-            help="A search: a file, or the name of a shipped one, e.g. search_learning_rate.",
+            help="Search: a file or a shipped name, e.g. search_learning_rate.",
             autocompletion=names_of("searches"),
         ),
     ],
@@ -216,7 +225,10 @@ def search(
     address: AddressOption = None,
     tracking_uri: TrackingOption = None,
 ) -> None:
-    """Search hyperparameters: train many candidates, stop the worse ones early, write the best one as a recipe."""
+    """Search hyperparameters and write the best ones as a recipe.
+
+    The command trains many candidates and stops the worse ones early.
+    """
     from tadp_ray.sweep.engine import run_plan
     from tadp_ray.sweep.search import check_out, plan_search, write_best
     from tadp_ray.tracking.store import open_store
@@ -231,9 +243,12 @@ def search(
 
 
 def schema(
-    folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = Path("experiments/schemas"),
+    folder: Annotated[Path, typer.Argument(help="Output folder.")] = Path("experiments/schemas"),
 ) -> None:
-    """Write JSON Schemas, with which editors complete and check experiments, recipes and sweeps."""
+    """Write the JSON Schemas of all kinds of YAML files.
+
+    Editors use them to complete and validate the files.
+    """
     from tadp_ray.config.export import write_schemas
 
     for path in write_schemas(folder):
