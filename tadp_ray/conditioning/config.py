@@ -14,13 +14,13 @@ MAX_VECTORS = 1024
 VECTORS = {"projection": 4, "cide": 1, "captioner": 77}
 """Published number of context vectors of each map from an image's embedding: IP-Adapter's, ECoDepth's, ODISE's."""
 
-register_encoding("text", "the prompt as one text through CLIP", f"{ENCODER}:whole_texts")
+register_encoding("text", "encode the prompt as one text", f"{ENCODER}:whole_texts")
 register_encoding(
-    "names", "each name separately through CLIP", f"{ENCODER}:name_by_name", of_names=True, sources=("class_names",)
+    "names", "encode each name separately", f"{ENCODER}:name_by_name", of_names=True, sources=("class_names",)
 )
 register_encoding(
     "class_embeddings",
-    "one vector per name: CLIP's state at the eos token, averaged over 80 sentences (VPD)",
+    "one vector per name: the state of CLIP at the EOS token, averaged over 80 sentences (VPD)",
     f"{ENCODER}:class_vectors",
     of_names=True,
     sources=("class_names", "oracle"),
@@ -29,7 +29,7 @@ register_encoding(
 
 @register_context_source("text", f"{SOURCES}:TextSource", reads="text")
 class TextContext(StrictModel):
-    """The caption, encoded as by `caption.encoding`."""
+    """The caption, encoded according to `caption.encoding`."""
 
     kind: Literal["text"]
 
@@ -45,34 +45,37 @@ class LearnedContext(StrictModel):
         le=MAX_VECTORS,
         description="number of vectors (MetaPrompts' code: 150 on ADE20K; a text of CLIP has 77)",
     )
-    lr_mult: float = Field(1.0, gt=0, description="their learning rate relative to the head's (MetaPrompts' code: 1)")
+    lr_mult: float = Field(
+        1.0, gt=0, description="learning rate of the vectors, relative to the head's (MetaPrompts' code: 1)"
+    )
 
 
 @register_context_source("image", f"{SOURCES}:ImageSource", reads="image")
 class ImageContext(StrictModel):
-    """What a frozen image encoder says about a view of the image, mapped to context vectors by a trained network."""
+    """The output of a frozen image encoder for a view of the image, mapped to context vectors by a trained network."""
 
     kind: Literal["image"]
     encoder: ExpandedText = Field(
         "pocket",
-        description="pocket (shipped, a CLIP of the pocket world), a folder of transformers with config.json, "
-        "preprocessor_config.json and .safetensors weights, or a hub id: CLIP, ViT, DINOv2, DINOv3",
+        description="pocket (shipped, a CLIP of the pocket world), or a transformers model (CLIP, ViT, DINOv2 or DINOv3): a hub "
+        "id, or a folder with config.json, preprocessor_config.json and .safetensors weights",
     )
     output: Literal["embedding", "logits"] = Field(
         "embedding",
-        description="embedding: CLIP's projected embedding, or another encoder's pooled state; logits: of a classifier "
-        "(ECoDepth: a ViT's of ImageNet)",
+        description="embedding: the projected embedding of CLIP, or the pooled state of another encoder; logits: those of a "
+        "classifier (ECoDepth: of a ViT on ImageNet)",
     )
     map: Literal["projection", "cide", "captioner"] = Field(
         "projection",
-        description="projection: a linear layer and a layer norm (IP-Adapter); cide: a softmax mixture of learned embeddings and "
-        "an adapter, one vector (ECoDepth); captioner: a linear layer and positions, times a gate that opens from zero (ODISE)",
+        description="network that maps the output to vectors. projection: a linear layer and a layer norm (IP-Adapter); cide: a "
+        "softmax mixture of learned embeddings and an adapter, which give one vector (ECoDepth); captioner: a linear layer and "
+        "positions, multiplied by a gate that starts at zero (ODISE)",
     )
     count: int | None = Field(
         None,
         ge=1,
         le=MAX_VECTORS,
-        description="number of context vectors; none: the published one, projection 4, cide 1, captioner 77",
+        description="number of context vectors; null: the published number (projection 4, cide 1, captioner 77)",
     )
     mixture: int = Field(100, ge=2, description="number of learned embeddings that cide mixes (ECoDepth's code: 100)")
     lr_mult: float = Field(

@@ -11,34 +11,37 @@ from tadp_ray.config.vocabulary import ExpandedPath, Scale, Seeds, StrictModel
 
 
 class BasePicture(StrictModel):
-    """An image file of your own to paste into."""
+    """Your own image file, into which objects are pasted."""
 
-    path: ExpandedPath = Field(description="relative to the working folder")
+    path: ExpandedPath = Field(description="the image file, relative to the working folder")
     regions: dict[str, ExpandedPath] = Field(
         min_length=1,
-        description="object in the image -> an image of the same size that is black outside it, e.g. {dog: dog.png}",
+        description="object in the image -> its mask, an image of the same size that is black outside the object, e.g. {dog: "
+        "dog.png}",
     )
 
 
 class CopyPaste(StrictModel):
-    """Attention map of a class name before and after an object of that class is pasted next to a similar one (Figure S2)."""
+    """Compares a class name's attention map before and after an object of the class is pasted beside a look-alike (Figure S2)."""
 
     measures: ClassVar = ("leaning", "moved")
     """Names for claims; in percent of cases."""
 
     kind: Literal["copy_paste"]
-    cases: int = Field(100, ge=1, description="number of pasted images of the data set")
-    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
+    cases: int = Field(100, ge=1, description="number of images of the data set into which an object is pasted")
+    timestep: int = Field(1, ge=0, lt=1000, description="timestep of the U-Net; no noise is added")
     pairs: dict[str, str] = Field(
-        {}, description="pasted class -> the class that looks like it, for photographs; scenes have pairs of their own"
+        {}, description="for photographs: pasted class -> class that looks like it. Scenes have built-in pairs"
     )
     cutouts: dict[str, ExpandedPath] = Field(
-        {}, description="pasted class -> image of it on a transparent background; otherwise cut out of other images"
+        {},
+        description="pasted class -> image of an object on a transparent background. Classes without such an image are cut out "
+        "of other images",
     )
     pictures: tuple[BasePicture, ...] = Field(
         (),
-        description="image files instead of images of the data set; each pasted class of pairs whose look-alike is in the image "
-        "is pasted into it, from its cut-out",
+        description="image files to use instead of images of the data set. For each pair whose look-alike is in an image, the "
+        "cut-out of the pasted class is pasted into this image",
     )
 
     @model_validator(mode="after")
@@ -60,14 +63,14 @@ class CopyPaste(StrictModel):
 
 
 class OffTarget(StrictModel):
-    """Predictions of a model trained with oracle captions when the prompt has all class names (Figure S4)."""
+    """Predictions of a model that was trained with oracle captions, for prompts with all class names (Figure S4)."""
 
     measures: ClassVar = ("look-alikes", "each look-alike", "lost mIoU")
     """Names for claims; in points, of the seed with the smallest effect."""
 
     kind: Literal["off_target"]
     groups: tuple[tuple[str, ...], ...] = Field(
-        (), description="groups of classes that look alike, for photographs; scenes have groups of their own"
+        (), description="for photographs: groups of classes that look alike. Scenes have built-in groups"
     )
 
     @model_validator(mode="after")
@@ -86,33 +89,41 @@ class OffTarget(StrictModel):
 
 
 class Picture(StrictModel):
-    """An image file of your own."""
+    """Your own image file."""
 
-    path: ExpandedPath = Field(description="relative to the working folder")
-    shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data set in the image")
+    path: ExpandedPath = Field(description="the image file, relative to the working folder")
+    shows: tuple[str, ...] = Field(min_length=1, description="classes of the recipe's data set that are in the image")
 
 
 class Variation(StrictModel):
-    """Change of an image by diffusers' img2img with all class names, or a caption, as the prompt (Figure S1)."""
+    """Redraws images with img2img from diffusers, with all class names or a caption as the prompt (Figure S1)."""
 
     measures: ClassVar = ("gain", "least rise", "captioned share")
     """Names for claims."""
 
     kind: Literal["variation"]
-    images: int = Field(16, ge=1, description="number of images, the first of the data set, without ids and pictures")
-    ids: tuple[str, ...] = Field((), description="ids of images of the data set")
-    pictures: tuple[Picture, ...] = Field((), description="image files, instead of images of the data set")
+    images: int = Field(
+        16, ge=1, description="number of images, the first of the data set; not used with ids or pictures"
+    )
+    ids: tuple[str, ...] = Field((), description="ids of images of the data set, instead of its first images")
+    pictures: tuple[Picture, ...] = Field((), description="image files to use instead of images of the data set")
     caption: str | None = Field(
-        None, min_length=1, description="prompt of the row of captions; otherwise the classes in each image"
+        None,
+        min_length=1,
+        description="prompt of the row with captions; null: a caption from caption_store, or a sentence that names the classes",
     )
     caption_store: ExpandedPath | None = Field(
-        None, description="file of captions for that row, by image id or by file name without suffix"
+        None, description="caption file for the row with captions, by image id, or by file name without extension"
     )
-    steps: tuple[int, ...] = Field((5, 15, 25, 35, 45), min_length=2, description="denoising steps, increasing")
+    steps: tuple[int, ...] = Field(
+        (5, 15, 25, 35, 45), min_length=2, description="numbers of denoising steps, in increasing order"
+    )
     num_inference_steps: int = Field(
-        50, ge=2, description="steps of a full denoising, of which `steps` are the last ones"
+        50, ge=2, description="steps of a full denoising run; an image goes through the last `steps` of them"
     )
-    guidance_scale: float = Field(7.5, ge=1, description="classifier-free guidance (not in the paper; diffusers: 7.5)")
+    guidance_scale: float = Field(
+        7.5, ge=1, description="scale of classifier-free guidance (not in the paper; diffusers: 7.5)"
+    )
 
     @model_validator(mode="after")
     def _rising(self) -> "Variation":
@@ -130,16 +141,16 @@ class Variation(StrictModel):
 
 
 class EOSTokens(StrictModel):
-    """Attention maps of eos tokens (averaged and single) and of words, and scores of models trained with each (Figure S3)."""
+    """Compares attention maps of EOS tokens (averaged and single) and of words, and models trained with each (Figure S3)."""
 
     measures: ClassVar = ("gap", "averaging", "words ahead")
     """Names for claims."""
 
     kind: Literal["eos_tokens"]
-    images: int = Field(60, ge=2, description="number of images with attention maps")
-    timestep: int = Field(1, ge=0, lt=1000, description="the U-Net's timestep; no noise is added")
+    images: int = Field(60, ge=2, description="number of images whose attention maps are measured")
+    timestep: int = Field(1, ge=0, lt=1000, description="timestep of the U-Net; no noise is added")
     texts: dict[str, dict[str, JsonValue]] = Field(
-        description="averaged, single and words -> values by recipe key of each"
+        description="name of a text -> the recipe keys that set it. averaged, single and words are required"
     )
 
     @model_validator(mode="after")
@@ -150,20 +161,20 @@ class EOSTokens(StrictModel):
 
 
 class Analysis(StrictModel):
-    """One figure of the paper that is not about a table of cells."""
+    """An analysis of models, which reproduces a figure of the paper and has no table of cells."""
 
     question: str
     figure: str = Field(description="figure of the paper, e.g. Figure S2")
     recipes: dict[Scale, ExpandedPath] = Field(
         min_length=1,
-        description="recipe of each scale, as a file relative to this one or the name of a shipped recipe",
+        description="recipe of each scale: a file, relative to this one, or the name of a shipped recipe",
     )
     seeds: Seeds = Field((0,), description="seeds of the trained models; the first one also seeds the analysis")
     spec: Annotated[CopyPaste | OffTarget | Variation | EOSTokens, Field(discriminator="kind")]
     scales: dict[Scale, dict[str, JsonValue]] = Field(
-        {}, description="keys of spec with other values at a scale, e.g. {paper: {guidance_scale: 7.5}}"
+        {}, description="values of spec keys that differ at a scale, e.g. {paper: {guidance_scale: 7.5}}"
     )
-    claims: tuple[Measure, ...] = Field((), description="claims that are tested on the numbers")
+    claims: tuple[Measure, ...] = Field((), description="claims to test on the numbers")
 
     @model_validator(mode="after")
     def _known_measures(self) -> "Analysis":

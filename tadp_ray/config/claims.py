@@ -15,9 +15,9 @@ EXPERIMENT = "experiment"
 Places = Annotated[
     dict[str, JsonValue],
     Field(
-        description="axis -> its value, or a list of values; all values of an axis that is left out. metric: one of the "
-        "table's metrics, by default the first; experiment: another experiment's table, as a file relative to this one or the "
-        "name of a shipped experiment"
+        description="entries of a table: axis -> a value or a list of values. An axis that is left out covers all of its values. "
+        "metric: one of the table's metrics, by default the first. experiment: the table of another experiment, given as a file, "
+        "relative to this one, or as the name of a shipped experiment"
     ),
 ]
 """A selection of a table's cells by the axes of its sweep."""
@@ -41,11 +41,11 @@ def within(places: Mapping[str, JsonValue], chosen: Mapping[str, JsonValue], met
 class _Gain(StrictModel):
     """How large the differences of a claim have to be."""
 
-    min: float = Field(0, ge=0, description="minimum improvement, in the metric's unit")
+    min: float = Field(0, ge=0, description="minimum improvement, in the unit of the metric")
     min_standard_deviations: float = Field(
         0,
-        description="how many standard deviations over seeds the mean must lie above zero; if negative, it may lie this many "
-        "below zero. 0: the 95 % interval over seeds decides",
+        description="minimum distance of the mean above zero, in standard deviations over seeds. If negative, the mean may lie "
+        "this many standard deviations below zero. 0: the 95 % interval over seeds decides",
     )
 
     @model_validator(mode="after")
@@ -60,9 +60,9 @@ class _Gain(StrictModel):
 
 
 class Difference(_Gain):
-    """Claim that some places of a table are better than others. Every difference has to be large enough.
+    """Claim that some entries of a table are better than others. Every difference must be large enough.
 
-    Places are compared at the same value of every axis that neither side names.
+    Entries are compared at the same value of every axis that neither side names.
     """
 
     kind: Literal["difference"]
@@ -77,7 +77,7 @@ class Difference(_Gain):
 
 
 class Rising(_Gain):
-    """Claim that a table improves from each value of some axes to the next. Every step has to be large enough."""
+    """Claim that a table improves from each value of some axes to the next. Every step must be large enough."""
 
     kind: Literal["rising"]
     text: str = Field(description="the claim in words")
@@ -91,7 +91,7 @@ class Rising(_Gain):
 
 
 class Ranking(StrictModel):
-    """Claim that a table ranks its places like the published table, by Spearman's rank correlation of the means."""
+    """Claim that the entries of a table have the same order as the published ones (Spearman correlation of the means)."""
 
     kind: Literal["ranking"]
     text: str = Field(description="the claim in words")
@@ -105,7 +105,7 @@ class Ranking(StrictModel):
 
 
 class Measure(StrictModel):
-    """Claim that a number of an analysis is on one side of a bound."""
+    """Claim that a number of an analysis lies on one side of a bound."""
 
     kind: Literal["measure"]
     text: str = Field(description="the claim in words, with the unit of the number")
@@ -117,9 +117,9 @@ class Measure(StrictModel):
         None, gt=0, description="the number is more than this many standard errors above zero"
     )
     max_share: float | None = Field(
-        None, gt=0, description="the number's absolute value is at most this share of another number"
+        None, gt=0, description="the absolute value of the number is at most this fraction of another number"
     )
-    max_share_of: str | None = Field(None, description="name of the other number")
+    max_share_of: str | None = Field(None, description="name of the other number, for max_share")
 
     @model_validator(mode="after")
     def _one_bound(self) -> "Measure":

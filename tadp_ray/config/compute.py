@@ -11,49 +11,58 @@ from tadp_ray.wording import pluralized
 
 
 class ComputeConfig(StrictModel):
-    """Resources and storage of a cell. They do not change its results, but for the last digits.
+    """Resources and storage of a cell.
 
-    So they are not part of the fingerprint, except `compile`, and `cpus` if there are no GPUs.
+    They change at most the last digits of its results, so they are not part of the fingerprint. The exceptions are `compile`, and
+    `cpus` if there are no GPUs.
     """
 
     num_train_workers: int = Field(
-        0, ge=0, description="0: train inside the sweep's warm trial process; N: N Ray Train workers per cell"
+        0,
+        ge=0,
+        description="number of Ray Train workers per cell; 0: train in a process of the sweep, which is reused for further cells",
     )
     cpus: int = Field(
         1,
         ge=1,
-        description="CPU cores and threads per worker; without GPUs they change the last digits, so the fingerprint has them",
+        description="CPU cores and threads per worker. Without GPUs, they change the last digits and are part of the fingerprint",
     )
-    gpus: float = Field(0, ge=0, description="GPUs per worker; a fraction lets several cells share one GPU")
+    gpus: float = Field(0, ge=0, description="GPUs per worker; with a fraction, several cells share one GPU")
     max_parallel: int = Field(
         0,
         ge=0,
-        description="cells at once for which an autoscaling cluster adds nodes, which Ray on one machine does not; more run if "
-        "more fit on the current nodes; 0: as many as fit there",
+        description="number of parallel cells for which an autoscaling cluster adds nodes; no effect for Ray on one machine. If "
+        "more cells fit on the current nodes, more cells run. 0: as many cells as fit on the current nodes",
     )
     gradient_checkpointing: bool = Field(
-        False, description="recompute activations in the backward pass: less memory, a third more time"
+        False, description="recompute activations in the backward pass, which takes less memory and a third more time"
     )
     compile: bool = Field(
         False,
-        description="compile the training step by torch.compile: some minutes at the start of a cell, and faster steps from "
-        "then on; evaluation is not compiled. It changes the last digits, so the fingerprint has it",
+        description="compile the training step with torch.compile. This takes some minutes at the start of a cell and makes its "
+        "steps faster. Evaluation is not compiled. The key changes the last digits and is part of the fingerprint",
     )
     deterministic: bool = Field(
         False,
-        description="use deterministic algorithms only, so that a GPU repeats every digit; a training that needs an operation "
-        "without one ends with its name. Off: GPUs may differ in the last digits from run to run; CPUs never do",
+        description="use only deterministic algorithms, so that runs on a GPU give identical results. If an operation has no "
+        "such algorithm, an error names it. false: the last digits may differ between runs on a GPU, but never on a CPU",
     )
-    num_workers: int = Field(0, ge=0, description="processes per worker that read and augment images ahead of training")
+    num_workers: int = Field(
+        0, ge=0, description="data-loading processes per worker, which read and augment images ahead of the training"
+    )
     checkpoint_every: int = Field(100, ge=1, description="optimizer steps between checkpoints for resuming")
     checkpoint_minutes: float = Field(
-        10, gt=0, description="most minutes between checkpoints, also before checkpoint_every steps are done"
+        10,
+        gt=0,
+        description="maximum number of minutes between checkpoints, even if checkpoint_every steps take longer",
     )
-    max_failures: int = Field(2, ge=0, description="times a cell is restarted from its checkpoint after a crash")
+    max_failures: int = Field(
+        2, ge=0, description="how many times a cell is restarted from its checkpoint after a crash"
+    )
     storage: ExpandedText = Field(
         STORAGE,
         description="where cells, checkpoints and tables are stored: a folder that all nodes share, or an address "
-        "(s3://bucket/folder), of which ./runs is a copy",
+        "(s3://bucket/folder) with a local copy in ./runs",
     )
 
     @field_validator("storage")

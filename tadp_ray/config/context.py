@@ -50,16 +50,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class ContextConfig(StrictModel):
-    """What a backbone is conditioned on. Short forms: a source with its defaults (text, learned, image), and the published
-    metaprompts (Wan et al., on ADE20K), cide (ECoDepth) and odise (the implicit captioner)."""
+    """The context that a backbone is conditioned on. Short forms: the name of a source with its defaults (text, learned, image),
+    or of a published context: metaprompts (Wan et al., on ADE20K), cide (ECoDepth) or odise (the implicit captioner)."""
 
     sources: tuple[SourceConfig, ...] = Field(
-        description="sources of context vectors, each a name or a group with its kind; each kind once at most"
+        description="sources of context vectors: names, or groups with a kind. Each kind may appear only once"
     )
     join: Literal["concatenate", "sum"] = Field(
         "concatenate",
-        description="concatenate: all vectors, one source after another; sum: of vectors at the same place, all sources having "
-        "equally many",
+        description="concatenate: the vectors of all sources, one source after another; sum: add the vectors at the same "
+        "position. For sum, all sources must have the same number of vectors",
     )
 
     @property

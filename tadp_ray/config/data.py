@@ -21,16 +21,16 @@ class TargetData(StrictModel):
     """A data set of another domain, for evaluation only."""
 
     kind: TargetName
-    root: ExpandedPath = Field(description="folder of the data set; tadp-ray data check KIND explains its layout")
+    root: ExpandedPath = Field(description="folder of the data set; `tadp-ray data check KIND` describes its layout")
 
 
 class PublishedData(StrictModel):
     """A data set in its published folder layout, with its published splits."""
 
     kind: SetName
-    root: ExpandedPath = Field(description="folder of the data set; tadp-ray data check KIND explains its layout")
+    root: ExpandedPath = Field(description="folder of the data set; `tadp-ray data check KIND` describes its layout")
     target_domain: TargetData | None = Field(
-        None, description="evaluate on this domain instead of the data set's validation split"
+        None, description="data set of another domain, on which to evaluate instead of the validation split"
     )
 
 
@@ -45,36 +45,50 @@ DEFAULT_DATA: Any = DATASETS[POCKET_DATA].config()
 
 
 class AugmentConfig(StrictModel):
-    """Augmentation of training images. Evaluation uses resize and stretch, too."""
+    """Augmentation of training images. Evaluation also uses resize and stretch."""
 
-    resize: int | None = Field(None, ge=32, description="shorter side in pixels, aspect ratio kept; none: unchanged")
+    resize: int | None = Field(
+        None,
+        ge=32,
+        description="shorter side in pixels after resizing, which keeps the aspect ratio; null: no resizing",
+    )
     scale: tuple[float, float] = Field(
-        (1.0, 1.0), description="random size factor, drawn uniformly (code: 0.5 to 2 on ADE20K)"
+        (1.0, 1.0), description="range of a random size factor, drawn uniformly (code: 0.5 to 2 on ADE20K)"
     )
-    crop: int | None = Field(None, ge=32, description="side of the random square crop; none: the whole image")
+    crop: int | None = Field(None, ge=32, description="side in pixels of the random square crop; null: the whole image")
     crop_max_share: float = Field(
-        1.0, gt=0, le=1, description="maximum share of one class in a crop, in up to 10 draws (code: 0.75 on ADE20K)"
+        1.0,
+        gt=0,
+        le=1,
+        description="maximum fraction of a crop that one class may cover; up to 10 crops are drawn (code: 0.75 on ADE20K)",
     )
-    pad: bool = Field(False, description="pad images smaller than the crop (mid-grey, label ignored)")
+    pad: bool = Field(
+        False,
+        description="pad images that are smaller than the crop with the mean colour of model.pixel_normalization; labels are "
+        "ignored there",
+    )
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     colour: Literal["none", "mmseg", "hsv", "nyu"] = Field(
         "none",
-        description="mmseg: brightness, contrast, saturation, hue, each with probability 0.5 (code: ADE20K, Cityscapes); "
-        "hsv: small shifts of hue, saturation and value (Pascal); nyu: brightness and contrast, gamma, hue (NYUv2)",
+        description="random changes of colour. mmseg: brightness, contrast, saturation and hue, each with probability 0.5 (code: "
+        "ADE20K, Cityscapes); hsv: small shifts of hue, saturation and value (code: Pascal); nyu: brightness and contrast, "
+        "gamma, and hue (code: NYUv2)",
     )
     cut_depth: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="probability that a vertical band of the image is replaced by its depth (code: 0.25, NYUv2)",
+        description="probability that a vertical band of the image is replaced by its depth (code: 0.25 on NYUv2)",
     )
     stretch: int | None = Field(
         None,
         ge=32,
-        description="final height and width; the aspect ratio is not kept (code: 512, Pascal)",
+        description="final height and width in pixels; the aspect ratio is not kept (code: 512 on Pascal)",
     )
     pad_to: int | None = Field(
-        None, ge=32, description="final height and width, padded at the bottom and the right (code: 512, NYUv2)"
+        None,
+        ge=32,
+        description="final height and width in pixels; padding is added at the bottom and right (code: 512 on NYUv2)",
     )
 
     @property
@@ -119,64 +133,69 @@ class CaptionConfig(StrictModel):
         + ". There is no default",
     )
     precision: float = Field(
-        1.0, gt=0, le=1, description="share of mentioned classes that are present, over the data set (Table S2)"
+        1.0, gt=0, le=1, description="fraction of the mentioned classes that are present, over the data set (Table S2)"
     )
     recall: float = Field(
-        1.0, ge=0, le=1, description="share of present classes that are mentioned, over the data set (Table S2)"
+        1.0, ge=0, le=1, description="fraction of the present classes that are mentioned, over the data set (Table S2)"
     )
     min_true: int = Field(
-        1, ge=0, description="minimum number of true names per image, if it has as many; the background is one of them"
+        1,
+        ge=0,
+        description="minimum number of correct names per image, if the image has that many classes; the background counts as one",
     )
     distractors: tuple[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], ...] = Field(
         (),
-        description="additional false names besides the absent classes, for data sets with few classes, most of which are in "
+        description="additional wrong names, besides the absent classes; for data sets with few classes, most of which are in "
         "every image",
     )
     include_background: bool = Field(
         True,
-        description=f"whether captions made from class names mention a class called {BACKGROUND} (code: on). It is neither "
-        "dropped nor added as a false name, and does not count in precision and recall",
+        description=f"whether captions made from class names mention a class called {BACKGROUND} (code: true). This name is "
+        "never dropped or added as a wrong name, and does not count in precision and recall",
     )
     shuffle: bool = Field(
         False,
-        description="random order of an oracle's names instead of class order, or of the words of a store's or a template's "
-        "caption",
+        description="random order: of the names of an oracle, instead of class order, or of the words of a caption from a store "
+        "or template",
     )
     sentence: str | None = Field(None, min_length=1, description="caption of every image (source: sentence)")
     wording: Literal["names", "short", "long", "scene", "counts", "places", "relations"] = Field(
         "short",
-        description="form of template captions. short (a photo of a car and grass) simulates BLIP without a minimum length; "
-        "names (car grass) its nouns; long (a car on the left, on grass) BLIP with a minimum of 20 or 40 tokens. scene (a photo "
-        "on grass, with sky behind), counts (two cars), places (a car on the left) and relations (a car behind a tree) say one "
-        "kind of thing each. All but short and names are for data.kind: scenes, whose object positions are known",
+        description="form of template captions. short ('a photo of a car and grass') simulates BLIP without a minimum length; "
+        "names ('car grass') simulates the nouns of BLIP; long ('a car on the left, on grass') simulates BLIP with a minimum of "
+        "20 or 40 tokens. scene ('a photo on grass, with sky behind'), counts ('two cars'), places ('a car on the left') and "
+        "relations ('a car behind a tree') each contain one kind of information. All except short and names need data.kind: "
+        "scenes, where object positions are known",
     )
     store: ExpandedPath | None = Field(None, description="caption file: image id -> captions (source: store)")
     target_store: ExpandedPath | None = Field(
-        None, description="caption file of the evaluation images, if it is another (code: for target domains)"
+        None, description="caption file of the evaluation images, if it differs from store (code: for target domains)"
     )
     tag: str | None = Field(
         None,
         min_length=1,
-        description="which caption of an image, in a store whose captions have tags, such as relations",
+        description="tag of the caption to use, for a store whose captions have tags, e.g. relations",
     )
     modifiers: tuple[str, ...] = Field(
         (),
-        description=f"templates with {CAPTION}, applied to the caption in order: a dark night photo of a {CAPTION}",
+        description=f"templates that contain {CAPTION}, applied to the caption in this order, e.g. 'a dark night photo of a "
+        f"{CAPTION}'",
     )
     modifiers_apply: Literal["train+eval", "eval"] = Field(
         "train+eval",
-        description="prompts that are modified: those of training and evaluation (code: segmentation across domains), or only "
-        "those of evaluation (code: detection across domains)",
+        description="prompts that are modified. train+eval: those of training and evaluation (code: cross-domain segmentation); "
+        "eval: only those of evaluation (code: cross-domain detection)",
     )
     encoding: EncodingName = Field(
         "text", description="; ".join(f"{name}: {entry.description}" for name, entry in ENCODINGS.items())
     )
     embeddings: ExpandedPath | None = Field(
         None,
-        description="file of one vector per class, .pth as published or .safetensors; none: computed with the text encoder",
+        description="file with one vector per class, a published .pth file or .safetensors; null: computed with the text encoder",
     )
     templates: Literal["averaged", "single"] = Field(
-        "averaged", description="average class embeddings over 80 sentences, or use only 'a photo of a ...' (Figure S3)"
+        "averaged",
+        description="class embeddings. averaged: over 80 sentences; single: only of 'a photo of a ...' (Figure S3)",
     )
 
     @property

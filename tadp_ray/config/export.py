@@ -26,7 +26,7 @@ def json_schema(kind: str) -> str:
     if kind in ("recipe", "personalization"):
         schema["properties"]["extends"] = {
             "type": "string",
-            "description": "base file, relative to this one, or the name of a shipped file",
+            "description": "base file, whose values this file changes: a path relative to this file, or a shipped name",
         }
         # Required keys may be in the base file.
         schema.pop("required", None)

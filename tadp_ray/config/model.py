@@ -32,16 +32,17 @@ class ModelConfig(StrictModel):
     backbone: str
     pixel_normalization: Literal["half", "imagenet"] = Field(
         "half",
-        description="half: to [-1, 1]; imagenet: by ImageNet's mean and standard deviation (code: imagenet for detection and "
-        "across domains)",
+        description="half: to [-1, 1]; imagenet: with the mean and standard deviation of ImageNet (code: imagenet for detection "
+        "and for cross-domain segmentation)",
     )
     context: ContextConfig = DEFAULT_CONTEXT
     adapter: bool = Field(
-        False, description="learn c + gamma * MLP(c) of the caption's context c: the text adapter (TA)"
+        False,
+        description="train a text adapter (TA), which replaces the context c of the caption by c + gamma * MLP(c)",
     )
     feature_norm: bool = Field(
         False,
-        description="batch-normalise the features before the head (code: off; a U-Net's channels differ in scale)",
+        description="batch-normalise the features before the head, since the channels of a U-Net differ in scale (code: false)",
     )
     head: HeadConfig = HEADS[DEFAULT_HEAD].config()
 

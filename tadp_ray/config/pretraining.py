@@ -23,26 +23,30 @@ SceneSide = Annotated[int, AfterValidator(_scene_side)]
 
 
 class Pretraining(StrictModel):
-    """Denoiser, model size, data and length of a pretraining.
+    """Denoiser, model size, data and length of a pretraining run.
 
-    The number of processes and the device are not part of it, like `compute` in a recipe.
+    Like `compute` in a recipe, the number of processes and the device are not included.
     """
 
-    seed: int = Field(0, ge=0, le=SEED_MAX, description="seed of the scenes, the initial weights and the order")
+    seed: int = Field(
+        0, ge=0, le=SEED_MAX, description="random seed of the scenes, the initial weights and the sampling order"
+    )
     backbone: Denoiser = Field(
         "unet", description="unet: Stable Diffusion's U-Net; dit: PixArt's diffusion transformer"
     )
     start: str = Field(
         "",
-        description="digest of the model that is trained on: its VAE is kept, and its denoiser and text encoder are the first "
-        "weights; of a model with another kind of denoiser, VAE and text encoder are kept, and the denoiser starts from random "
-        "weights; empty: everything does",
+        description="digest of the model from which the training starts; empty: random weights. The VAE of this model is kept, "
+        "and its denoiser and text encoder are trained further. If it has another kind of denoiser, its text encoder is kept as "
+        "well, and the denoiser starts from random weights",
     )
-    images: int = Field(24576, ge=1, description="scenes to render; every stage samples them with replacement")
+    images: int = Field(
+        24576, ge=1, description="number of scenes to render; every stage samples them with replacement"
+    )
     size: SceneSide = Field(64, description="height and width of a scene in pixels")
     vae_steps: int = Field(3000, ge=1, description="optimizer steps of the VAE")
     vae_batch: int = Field(16, ge=1, description="images per step, over all processes")
-    unet_steps: int = Field(8500, ge=1, description="optimizer steps of U-Net or DiT, and text encoder")
+    unet_steps: int = Field(8500, ge=1, description="optimizer steps of the U-Net or DiT and of the text encoder")
     unet_batch: int = Field(32, ge=1, description="images per step, over all processes")
     channels: tuple[int, int, int, int] = Field((32, 64, 96, 128), description="widths of the U-Net's four levels")
     width: int = Field(192, ge=4, multiple_of=4, description="width of the DiT")
@@ -52,7 +56,7 @@ class Pretraining(StrictModel):
         1600, ge=1, description="optimizer steps of the classifier that scores generated images"
     )
     gate_every: int = Field(
-        1000, ge=1, description="steps of U-Net or DiT between two evaluations of the text's effect"
+        1000, ge=1, description="steps of the U-Net or DiT between two evaluations of the effect of the text"
     )
 
     @field_validator("seed")
@@ -96,14 +100,16 @@ class Pretraining(StrictModel):
 
 
 class ImageEncoderTraining(StrictModel):
-    """Data and length of the training of an image encoder."""
+    """Data and length of a training run of an image encoder."""
 
-    text: str = Field(description="digest of the pocket model whose text encoder the images are matched with")
-    seed: int = Field(0, ge=0, le=SEED_MAX, description="seed of the scenes, the initial weights and the order")
-    images: int = Field(24576, ge=2, description="scenes to render")
+    text: str = Field(description="digest of the pocket model with whose text encoder the images are matched")
+    seed: int = Field(
+        0, ge=0, le=SEED_MAX, description="random seed of the scenes, the initial weights and the sampling order"
+    )
+    images: int = Field(24576, ge=2, description="number of scenes to render")
     size: SceneSide = Field(64, description="height and width of a scene in pixels")
     steps: int = Field(3000, ge=1, description="optimizer steps")
-    batch: int = Field(128, ge=2, description="images per step, which are told from each other")
+    batch: int = Field(128, ge=2, description="images per step, which are contrasted with each other")
     trained: ClassVar[str] = "image encoder"
 
     @field_validator("batch")

@@ -29,48 +29,56 @@ MAX_POINTS = 10_000
 
 
 class ScheduleConfig(StrictModel):
-    """Length, batch size and learning rate of a training (AdamW, linear warm-up, a schedule per iteration)."""
+    """Length, batch size and learning rate of a training run (AdamW, linear warm-up, one learning rate per step)."""
 
     iterations: int = Field(ge=1, description="optimizer steps")
     batch_size: int = Field(
-        16, ge=1, description="images per step over all workers; per-worker batch and accumulation follow"
+        16,
+        ge=1,
+        description="images per step, over all workers; the batch per worker and the accumulation follow from it",
     )
     micro_batch: int | None = Field(
         None,
         ge=1,
-        description="images per forward pass over all workers; gradients are accumulated over the batch. Part of the "
-        "fingerprint, because batch normalization is over these images. None: the whole batch",
+        description="images per forward pass, over all workers; gradients are accumulated over the batch. Part of the "
+        "fingerprint, because batch normalization is computed over these images. null: the whole batch",
     )
     learning_rate: float = Field(gt=0, le=1, description="learning rate of the head")
     backbone_lr_mult: float = Field(
-        0.1, ge=0, le=10, description="U-Net learning rate relative to the head's (code: 0.1; tables S3a-c print 0.01)"
+        0.1,
+        ge=0,
+        le=10,
+        description="learning rate of the U-Net or transformer, relative to the head's (code: 0.1; Tables S3 (a) to (c): 0.01)",
     )
     weight_decay: float = Field(
-        0.005, ge=0, description="AdamW's weight decay; weight_decay_rule selects the parameters"
+        0.005, ge=0, description="weight decay of AdamW; weight_decay_rule selects the parameters"
     )
-    warmup_iterations: int = Field(0, ge=0)
+    warmup_iterations: int = Field(0, ge=0, description="optimizer steps of the linear warm-up")
     warmup_ratio: float = Field(
-        1e-6, ge=0, le=1, description="first learning rate of the warm-up, relative to the full one"
+        1e-6, ge=0, le=1, description="initial learning rate of the warm-up, relative to the rate without warm-up"
     )
     lr_schedule: Literal["polynomial", "triangular", "constant"] = Field(
         "polynomial",
-        description="polynomial: decay to zero; triangular: rise to peak_step, then decay (NYUv2); constant (detection)",
+        description="polynomial: decay to zero, or to min_lr; triangular: rise until peak_step, then decay (code: NYUv2); "
+        "constant: no decay (used for detection)",
     )
     power: float = Field(
-        1.0, gt=0, description="exponent of rise and decay (code: 1 on ADE20K, 0.9 on Pascal and NYUv2)"
+        1.0, gt=0, description="exponent of the rise and the decay (code: 1 on ADE20K, 0.9 on Pascal and NYUv2)"
     )
     min_lr: float = Field(0.0, ge=0, description="minimum learning rate (code: 3e-5 on NYUv2)")
-    peak_step: int = Field(0, ge=0, description="step of the triangular peak (code: 12 of 25 epochs on NYUv2)")
+    peak_step: int = Field(
+        0, ge=0, description="step at which the triangular schedule peaks (code: after 12 of 25 epochs on NYUv2)"
+    )
     weight_decay_rule: Literal["all_but_norms", "matrices", "as_mmcv"] = Field(
         "all_but_norms",
-        description="parameters with weight decay. all_but_norms; matrices: all but vectors and biases (NYUv2); as_mmcv: as by "
-        "mmcv's name rules on ADE20K and Cityscapes, where the norms in the U-Net's attention blocks do not decay and have the "
-        "head's learning rate",
+        description="parameters with weight decay. all_but_norms: all except norms; matrices: all except vectors and biases "
+        "(code: NYUv2); as_mmcv: as with mmcv's name rules on ADE20K and Cityscapes, where the norms in the attention blocks of "
+        "the U-Net have no weight decay and the learning rate of the head",
     )
     precision: Literal["float32", "tf32", "bfloat16"] = Field(
         "float32",
-        description="precision of matrix products and convolutions, in evaluation, too. float32: no TF32 on GPUs; tf32: TF32 on "
-        "GPUs, float32 elsewhere (code: on, as torch 1.11 does by default); bfloat16: autocast, weights stay in float32",
+        description="precision of matrix products and convolutions, in training and evaluation. float32: no TF32 on GPUs; tf32: "
+        "TF32 on GPUs, float32 elsewhere (code: the default of torch 1.11); bfloat16: autocast, where weights stay in float32",
     )
 
     @model_validator(mode="after")
@@ -111,7 +119,8 @@ class EvaluationConfig(StrictModel):
     resize: int | None = Field(
         None,
         ge=32,
-        description="shorter side in pixels; none: as by augment.resize and stretch (code: 512 on Cityscapes)",
+        description="shorter side in pixels after resizing; null: as with augment.resize and augment.stretch (code: 512 on "
+        "Cityscapes)",
     )
     interval: int = Field(
         1000, ge=1, description="optimizer steps between evaluations; the last step is always evaluated"
@@ -119,28 +128,30 @@ class EvaluationConfig(StrictModel):
     mode: Literal["whole", "slide"] = Field(
         "whole", description="whole: predict whole images; slide: average the logits of sliding windows"
     )
-    crop: int = Field(512, ge=32, description="side of a sliding window")
+    crop: int = Field(512, ge=32, description="side of a sliding window in pixels")
     stride: int = Field(341, ge=1, description="pixels between sliding windows")
     scales: tuple[Factor, ...] = Field(
         (1.0,),
         min_length=1,
-        description="size factors whose predictions are averaged (code, multi-scale: 1 to 1.5 by 0.125)",
+        description="size factors at which each image is predicted; the predictions are averaged (code for multi-scale: 1 to 1.5 "
+        "in steps of 0.125)",
     )
-    flip: bool = Field(False, description="also average over the mirrored image (code: multi-scale and NYUv2)")
+    flip: bool = Field(False, description="also average over the flipped image (code: for multi-scale and NYUv2)")
     multi_scale: tuple[Factor, ...] = Field(
         (),
-        description="size factors of an additional evaluation after training, averaged over them and mirrored images, e.g. "
-        "miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
+        description="size factors of an additional evaluation after training, which averages over these sizes and flipped images "
+        "and adds a metric such as miou/multi_scale (code: 1, 1.125, 1.25, 1.375, 1.5)",
     )
     captions: dict[str, CaptionConfig] = Field(
         {},
-        description="other captions of the evaluation images, with which the model is scored after training, by name: "
-        "none: {source: 'null'} gives miou/none. Each is a whole group like the recipe's caption",
+        description="other captions of the evaluation images, by name. The trained model is also scored with them. For example, "
+        "none: {source: 'null'} adds the metric miou/none. Each entry is a complete group, like the caption of the recipe",
     )
     score_at: Literal["image", "view"] = Field(
-        "image", description="score at the size of the image, or of the model's input (code: view on Pascal)"
+        "image",
+        description="image: score at the size of the image; view: at the size of the model input (code: view on Pascal)",
     )
-    eigen_crop: bool = Field(False, description="score depth only in Eigen's crop of 480 x 640 images (code: on)")
+    eigen_crop: bool = Field(False, description="score depth only in Eigen's crop of 480 x 640 images (code: true)")
 
     def oracles(self, stores: Container[str]) -> tuple[str, ...]:
         """Return the names of captions that are made from ground-truth names; `stores` are those whose store says so."""
@@ -182,7 +193,7 @@ else:
 
 
 class Recipe(StrictModel):
-    """The settings of one training: task, data, captions, model, schedule, evaluation and compute."""
+    """The settings of one training run: task, data, captions, model, schedule, evaluation and compute."""
 
     task: TaskName = "segmentation"
     data: DataConfig = DEFAULT_DATA
@@ -316,13 +327,13 @@ class Recipe(StrictModel):
 
 
 class Sweep(StrictModel):
-    """The axes of a sweep: recipe keys and their values. A sweep has a cell for each combination and seed."""
+    """The axes of a sweep: recipe keys and their values. There is one cell for each combination of values and each seed."""
 
     axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
         min_length=1,
         description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a name of your choice -> named "
-        "variants, each with values by recipe key, e.g. text: {none: {caption.source: 'null'}, oracle: {}}; {axis} in a string "
-        f"is replaced by the value of another axis, but for {CAPTION} of modifiers",
+        "variants, each with values by recipe key, e.g. text: {none: {caption.source: 'null'}, oracle: {}}. In a string, {axis} "
+        f"is replaced by the value of another axis, except {CAPTION} in modifiers",
     )
 
     @model_validator(mode="after")
@@ -399,7 +410,7 @@ class Published(StrictModel):
     """The published numbers of a table, and their source."""
 
     source: str = Field(description="paper, table, data set and metric of the published numbers")
-    values: tuple[tuple[float | None, ...], ...] = Field(description="one row per row value, one number per column")
+    values: tuple[tuple[float | None, ...], ...] = Field(description="one list per row, with one number per column")
 
 
 class TableConfig(StrictModel):
@@ -409,11 +420,11 @@ class TableConfig(StrictModel):
     metrics: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
         ("miou",),
         min_length=1,
-        description="final metrics of a cell: miou, rmse, ap50 (last step), best_miou (best evaluation), miou/<style>; several "
-        "metrics are an axis of the table, called metric",
+        description="final metrics of a cell, e.g. miou, rmse or ap50 (last step), best_miou (best evaluation), miou/<style>. "
+        "Several metrics form an axis of the table, called metric",
     )
-    rows: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the rows, or several axes")
-    columns: tuple[str, ...] = Field(min_length=1, description="the axis whose values are the columns, or several axes")
+    rows: tuple[str, ...] = Field(min_length=1, description="one or several axes, whose values are the rows")
+    columns: tuple[str, ...] = Field(min_length=1, description="one or several axes, whose values are the columns")
     published: Published | None = None
 
     def sides(self, axes: Mapping[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
@@ -430,18 +441,19 @@ class PublishedLine(StrictModel):
 
 
 class FigureConfig(StrictModel):
-    """A scatter plot of results by image with a least-squares line and its band, one panel per row of the table."""
+    """A scatter plot of per-image results with a least-squares line and its band, with one panel per row of the table."""
 
     title: str
     kind: Literal["recall", "size"] = Field(
         description="recall: mean IoU over the classes in an image, against the recall of its caption; size: IoU of each class "
-        "in each image, against the share of the image's pixels that it covers"
+        "in each image, against the fraction of the image's pixels that the class covers"
     )
     match: MatchRule | dict[Scale, MatchRule] = Field(
         "recorded",
-        description="rule by which words of a caption match classes, or one for each scale. similar: cosine similarity of at "
-        "least 0.9 to a class name in the text encoder of the recipe's weights (S, Figure S5); exact: exact words; synonyms: "
-        "also synonyms; recorded: as in training, by the names that a caption was made from, else by synonyms",
+        description="rule by which words of a caption match classes, or one rule for each scale. similar: cosine similarity of "
+        "at least 0.9 to a class name in the text encoder of the recipe's weights (S, Figure S5); exact: exact words; synonyms: "
+        "exact words and synonyms; recorded: as in training, by the names from which a caption was made, or by synonyms if there "
+        "are none",
     )
     published: PublishedLine | None = None
 
@@ -457,25 +469,27 @@ class FigureConfig(StrictModel):
 
 
 class Experiment(StrictModel):
-    """One question of the paper: recipe, sweep, seeds, table, claims, and optionally a figure."""
+    """One question, with recipes, a sweep, seeds, a table, claims and optionally a figure."""
 
     question: str
     recipes: dict[Scale, ExpandedPath] = Field(
         min_length=1, description="recipe of each scale: a file, relative to this one, or the name of a shipped recipe"
     )
     sweep: ExpandedPath | dict[Scale, ExpandedPath] = Field(
-        description="a file, relative to this one, or the name of a shipped sweep; or one for each scale, with the same axes and "
-        "numbers of values"
+        description="a file, relative to this one, or the name of a shipped sweep; or one sweep for each scale, with the same "
+        "axes and the same number of values per axis"
     )
     seeds: Seeds = (0,)
     needs: dict[ExpandedPath, str] = Field(
         {},
-        description="file or folder of a model or a token that cells read -> the command that makes it, which is named where it "
-        "is missing",
+        description="file or folder of a model or a learned token that cells read -> the command that creates it. If it is "
+        "missing, the command is printed",
     )
     table: TableConfig
     figure: FigureConfig | None = None
-    claims: tuple[TableClaim, ...] = Field((), description="claims that are tested on the table, from three seeds on")
+    claims: tuple[TableClaim, ...] = Field(
+        (), description="claims to test on the table; a verdict needs at least three seeds"
+    )
 
     def sweep_at(self, scale: Scale) -> Path:
         """Return the sweep file of a scale, relative to the experiment's."""

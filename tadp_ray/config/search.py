@@ -9,11 +9,13 @@ from tadp_ray.config.vocabulary import StrictModel
 
 
 class Range(StrictModel):
-    """The range of a number."""
+    """The range from which a number is drawn."""
 
     low: float
     high: float
-    scale: Literal["log", "linear"] = Field("log", description="log: uniform in the logarithm")
+    scale: Literal["log", "linear"] = Field(
+        "log", description="log: draw uniformly in the logarithm; linear: draw uniformly"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> "Range":
@@ -31,18 +33,19 @@ class Range(StrictModel):
 
 
 class Search(StrictModel):
-    """A search by asynchronous successive halving (ASHA)."""
+    """A hyperparameter search by asynchronous successive halving (ASHA)."""
 
     space: dict[str, Range] = Field(min_length=1, description="dotted recipe key -> its range")
-    candidates: int = Field(16, ge=2, le=10_000, description="number of settings to draw")
+    candidates: int = Field(16, ge=2, le=10_000, description="number of candidates to draw")
     grace_period: int = Field(
         ge=1,
-        description="optimizer steps before a candidate may be stopped; candidates are evaluated at this interval",
+        description="optimizer steps before a candidate may be stopped; also the interval between its evaluations",
     )
     reduction_factor: int = Field(
         3,
         ge=2,
-        description="factor r: the best 1/r continue after grace_period steps, after r times as many, and so on",
+        description="factor r: the best 1/r of the candidates continue after grace_period steps, after r times as many steps, "
+        "and so on",
     )
 
     @property

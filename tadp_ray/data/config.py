@@ -24,20 +24,20 @@ register_published_dataset("comic2k", "tadp_ray.data.art:COMIC2K", scored_only=T
 
 @register_dataset("scenes", "tadp_ray.data.datasets:PocketScenes")
 class ScenesData(StrictModel):
-    """The procedural world of the pocket scale, rendered on the fly."""
+    """Scenes of the pocket world, rendered on the fly."""
 
     kind: Literal["scenes"] = "scenes"
     train: int = Field(300, ge=1, description="number of training scenes")
     val: int = Field(400, ge=1, description="number of evaluation scenes")
     eval_split: Literal["val", "test"] = Field(
-        "val", description="evaluation scenes: val to choose settings, test for results"
+        "val", description="split of the evaluation scenes: val to choose settings, test for results"
     )
     style: Style = Field("photo", description="style of all scenes")
     extra_styles: tuple[Style, ...] = Field(
-        (), description="additional styles of the evaluation scenes, evaluated after training, e.g. miou/night"
+        (), description="further styles in which the trained model is evaluated; each adds a metric, e.g. miou/night"
     )
     target_domain: Style | None = Field(
-        None, description="style of the evaluation scenes, as another domain; none: that of the training scenes"
+        None, description="style of the evaluation scenes, as another domain; null: the style of the training scenes"
     )
     size: int = Field(64, ge=32, le=256, multiple_of=32, description="height and width of a scene in pixels")
     seed: int = Field(0, ge=0, description="seed of the scenes")
@@ -50,28 +50,28 @@ class FolderSplit(StrictModel):
     """The files of one split of a folder data set, relative to its root: photographs, and label maps, depth maps or boxes."""
 
     images: str = Field(
-        description="glob of the photographs, e.g. train/*.png. An image's id is its file stem, or if stems are not unique, its "
-        "path below the glob's fixed folders, e.g. chur/0000"
+        description="glob of the photographs, e.g. train/*.png. The id of an image is its file stem or, if stems repeat, its "
+        "path below the fixed folders of the glob, e.g. chur/0000"
     )
     masks: str | None = Field(
         None,
-        description="segmentation: glob of the label maps. A mask belongs to the image with the same path below the fixed "
-        "folders of the two globs, without suffix",
+        description="for segmentation: glob of the label maps. A label map belongs to the image with the same path, apart from "
+        "the extension, below the fixed folders of the two globs",
     )
     depth: str | None = Field(
         None,
-        description="depth: glob of the depth maps, images of 16 or 32 bits or .npy in metres, 0 where there is no reading; "
-        "they belong to images like masks",
+        description="for depth: glob of the depth maps: images of 16 or 32 bits, or .npy files in metres. 0 means no reading. "
+        "They are matched with images like label maps",
     )
     boxes: str | None = Field(
         None,
-        description="detection: a file in COCO's format, which ends in .json, or a glob of annotations in Pascal VOC's, which "
-        "end in .xml and belong to images like masks",
+        description="for detection: a .json file in COCO format, or a glob of .xml files in Pascal VOC format, which are matched "
+        "with images like label maps",
     )
     list: ExpandedPath | None = Field(
         None,
-        description="text file of the split's images, one per line, by path, file name or stem, optionally followed by the "
-        "mask; none: every image of the glob",
+        description="text file of the images of the split, one per line, by path, file name or stem, optionally followed by the "
+        "label map; null: every image of the glob",
     )
 
     @field_validator("images", "masks", "depth", "boxes")
@@ -107,7 +107,7 @@ class FolderSplit(StrictModel):
 
 @register_dataset("folder", "tadp_ray.data.datasets:OwnFolder")
 class FolderData(StrictModel):
-    """Any photographs with label maps (8-bit or 16-bit single-channel or palette images), depth maps or boxes."""
+    """Your own photographs, with label maps (8-bit or 16-bit single-channel or palette images), depth maps or boxes."""
 
     kind: Literal["folder"]
     root: ExpandedPath = Field(description="folder of the data set, relative to the working folder")
@@ -115,23 +115,22 @@ class FolderData(StrictModel):
     val: FolderSplit
     classes: tuple[str, ...] = Field(
         (),
-        description="class names in label order, at most 255; prompts use them. Of boxes, the names in the files in any order; "
-        "depth has none",
+        description="class names, at most 255, which are used in prompts. Label maps: in label order. Boxes: as spelled in the "
+        "annotation files, in any order. Depth: none",
     )
-    ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field(
-        (255,), description="label values that are ignored"
-    )
+    ignore: tuple[Annotated[int, Field(ge=0, lt=65536)], ...] = Field((255,), description="label values to ignore")
     reduce_zero_label: bool = Field(
-        False, description="label 0 is ignored and label k means class k-1 (ADE20K's convention)"
+        False, description="ignore label 0; label k means class k-1 (the convention of ADE20K)"
     )
     mask_suffix: str = Field(
         "",
-        description="suffix of a mask's file stem after the image's, e.g. _labelTrainIds; files without it are not masks",
+        description="suffix that a label map's file stem has after the stem of its image, e.g. _labelTrainIds; files without "
+        "this suffix are not label maps",
     )
     depth_scale: float = Field(
         1000.0,
         gt=0,
-        description="units per metre in images of depth, e.g. 1000 for millimetres; .npy files have metres",
+        description="units per metre in images of depth, e.g. 1000 for millimetres; .npy files are in metres",
     )
 
     @field_validator("classes")
