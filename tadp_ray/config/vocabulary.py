@@ -107,7 +107,7 @@ def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:
     except TypeError:
         seeds = ()
     if not seeds or not 0 <= min(seeds) <= max(seeds) <= SEED_MAX or len({*seeds}) < len(seeds):
-        raise ValueError(f"expected distinct integers from 0 to {SEED_MAX}, e.g. 0,1,2")
+        raise ValueError("expected distinct integers from 0 and below 2**63, e.g. 0,1,2")
     return seeds
 
 

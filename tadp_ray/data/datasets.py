@@ -196,7 +196,7 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
             f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
             "learns them"
         )
-    if turned := [name for own in (train, val) for name in own.turned]:
+    if turned := sorted({str(own.layout.images[name]) for own in (train, val) for name in own.turned}):
         lines.append(
             f"data: {pluralized(len(turned), 'files')} with an EXIF rotation, by which the photograph is turned "
             f"({first_few(turned, 3)}); check that their ground truth was drawn on the turned photograph"

@@ -36,11 +36,11 @@ Seen = tuple[int, int, int]
 class IndexedSample(NamedTuple):
     """Facts on one sample, and the state of its files before they were read."""
 
-    files: tuple[str, str]
+    files: tuple[str, ...]
     """The image and its ground truth."""
-    states: tuple[Seen, Seen]
+    states: tuple[Seen, ...]
     """Of both."""
-    digests: tuple[str, str]
+    digests: tuple[str, ...]
     """Sha256 of both."""
     found: SampleFacts
 

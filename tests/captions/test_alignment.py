@@ -22,6 +22,9 @@ def test_names_of_several_words_plurals_and_punctuation_are_heard():
     assert match("Two people, on a SOFA (by Coffee-tables).") == ("coffee table", "person", "sofa")
     assert match("a coffee table beside tables") == ("table", "coffee table")
     assert match("chests of drawers; potted\nplants") == ("chest of drawers", "potted plant")
+    # A plural that is a class of its own.
+    assert exact(("glass", "glasses"))("two glasses beside a glass") == ("glass", "glasses")
+    assert exact(("glass", "glasses"))("two glasses") == ("glasses",)
     assert match("a sofabed, a tablecloth, someone potted a plant") == ()
     assert {plural for name in ("bench", "bus", "sky", "toy", "shelf", "church") for plural in forms(name)} >= {
         *("benches", "buses", "skies", "toys", "shelves", "churches")

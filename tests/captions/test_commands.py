@@ -282,8 +282,14 @@ def test_photographs_of_both_splits_with_one_id_need_two_stores(recipe: Path, tm
         assert f"has the id 'train_jpg' of {photos}/train/train_jpg.jpg (1 of 2 images)" in told
         assert f"name {one} and {other} one at a time" in told and not out.exists()
     for split, said in (("train", "a cat"), ("val", "a dog")):
-        assert invoke("import", rows, "--data", recipe, "--split", split, "--out", out).exit_code == 0
+        done = invoke("import", rows, "--data", recipe, "--split", split, "--out", out)
+        assert done.exit_code == 0 and "other folders" not in done.output
         assert dict(read_store(out).captions) == {"train_jpg": (said,)}
+    rows.write_text("image,caption\nval/train_jpg.png,a dog\n")
+    done = invoke("import", rows, "--data", recipe, "--split", "train", "--out", out)
+    assert (
+        "1 entry of other folders than the images: val/train_jpg.png; if these are captions of another" in done.output
+    )
 
 
 def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_path: Path) -> None:

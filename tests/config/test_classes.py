@@ -62,6 +62,9 @@ def test_names_on_the_command_line_are_held_to_the_same(tmp_path: Path) -> None:
     file.write_bytes("\ufeffcat\r\ntraffic light\r\n\r\n".encode())
     assert parse_classes(str(file)) == ["cat", "traffic light"] == parse_classes("cat, traffic light,")
     assert parse_classes("cat,") == ["cat"]
+    (tmp_path / "two,1").mkdir()
+    (tmp_path / "two,1/names.txt").write_text("cat\ndog\n")
+    assert parse_classes(str(tmp_path / "two,1/names.txt")) == ["cat", "dog"]
     file.write_text("cat\ndog\nCat\n")
     for given, said in (
         (str(file), "name 2, 'Cat', reads like 'cat'"),

@@ -69,6 +69,22 @@ def test_a_sentence_is_no_template(tmp_path: Path, text: str) -> None:
     )
 
 
+def test_a_comment_on_the_command_line_is_no_part_of_a_value(tmp_path: Path) -> None:
+    file = write(tmp_path / "mine.yaml", TOLD)
+    said = refusal(file, "caption.tag=house #7")
+    assert said == (
+        "--set caption.tag=house #7: YAML drops what follows a space and #; put the value in quotes: \"caption.tag='house #7'\""
+    )
+    assert load_recipe(file, ["caption={source: store, store: x, tag: 'house #7'}"]).caption.tag == "house #7"
+    assert load_recipe(file, ["caption={source: store, store: x, tag: house#7}"]).caption.tag == "house#7"
+
+
+@pytest.mark.parametrize("text", ["a {style} of {caption}", "{caption} {"])
+def test_a_modifier_holds_no_other_name_in_braces(tmp_path: Path, text: str) -> None:
+    said = refusal(write(tmp_path / "mine.yaml", TOLD), f'caption.modifiers=["{text}"]')
+    assert f"modifiers: {text!r}: only {{caption}} is filled in; in a sweep, also the names of its axes" in said
+
+
 def test_what_was_applied_is_named_where_keys_contradict_each_other(tmp_path: Path) -> None:
     file = write(tmp_path / "mine.yaml", TOLD.replace("iterations: 10", "iterations: 100, warmup_iterations: 20"))
     warm = "schedule: warmup_iterations 20 must be below iterations 2"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from tadp_ray.data.check import check_own, report_lines
 from tadp_ray.data.config import FolderData
@@ -105,6 +105,34 @@ def test_what_stands_alone_or_twice_is_named(pair, opened, tmp_path: Path) -> No
     for images, masks in (("img/*.*", "lab/*.png"), ("img/*.png", "lab/*.*")):
         with pytest.raises(UserError, match=r"a\.png: is called 'a', as .*a\.(jpg|bmp) is"):
             opened(images, masks)
+
+
+def test_a_name_that_is_no_text_is_refused(pair, opened, tmp_path: Path) -> None:
+    pair("img/a.png", "lab/a.png")
+    Path(os.fsdecode(os.fsencode(tmp_path / "img") + b"/caf\xe9.png")).touch()
+    with pytest.raises(
+        UserError, match=r"caf\\udce9\.png': its name is no UTF-8, as of a file from an old archive; rename"
+    ):
+        opened("img/*.png", "lab/*.png")
+
+
+def test_photographs_that_are_turned_are_told(pair, tmp_path: Path) -> None:
+    pair("img/a.png", "lab/a.png")
+    pair("img/b.png", "lab/b.png")
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 3
+    photo = Image.open(tmp_path / "img/b.png")
+    photo.save(tmp_path / "img/b.png", exif=exif)
+    split = {"images": "img/*.png", "masks": "lab/*.png"}
+    names = [f"name{number}" for number in range(200)]
+    data = FolderData.model_validate(
+        {"kind": "folder", "root": tmp_path, "train": split, "val": split, "classes": names}
+    )
+    told = remarks(data, open_dataset(data, "train"), open_dataset(data, "val"))
+    assert [line for line in told if "EXIF" in line] == [
+        f"data: 1 file with an EXIF rotation, by which the photograph is turned ({tmp_path}/img/b.png); check that their ground "
+        "truth was drawn on the turned photograph"
+    ]
 
 
 def test_with_a_suffix_only_such_files_are_label_maps(pair, opened) -> None:

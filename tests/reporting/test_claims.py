@@ -12,7 +12,7 @@ from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, loa
 from tadp_ray.config.load import load_analysis
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measure, judge_measures
-from tadp_ray.reporting.report import ReportSection, claim_sections
+from tadp_ray.reporting.report import ReportSection, claim_sections, with_claims
 from tadp_ray.reporting.table import Table, TableEntry
 
 FILES = Path(__file__).resolve().parents[2] / "experiments"
@@ -160,6 +160,25 @@ def test_tables_of_other_settings_are_not_compared() -> None:
     assert judge(claim, lambda name: shorter if name else own).verdict == (
         "not decided: the newest sweeps have other settings: schedule.iterations=20; none"
     )
+
+
+def test_tables_of_one_recipe_that_was_edited_between_are_not_compared(make_cell) -> None:
+    own, other = table({"high": seeds(9.0, 9.0, 9.0)}), table({"low": seeds(1.0, 1.0, 1.0)})
+    claim = difference().model_copy(update={"than": {"experiment": "prec_recall"}})
+    cell = make_cell()
+    schedule = cell.recipe.schedule.model_copy(update={"learning_rate": 0.5})
+    edited = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"schedule": schedule})})
+    rate = cell.recipe.schedule.learning_rate
+    for cells, told in (
+        (
+            (edited,),
+            f"the newest sweeps have other settings: schedule.learning_rate 0.5; schedule.learning_rate {rate}",
+        ),
+        ((edited, cell), None),  # it varies there
+        ((cell,), None),
+    ):
+        tables = replace(own, cells=(cell,)), replace(other, cells=cells)
+        assert judge(claim, lambda name, tables=tables: tables[name is not None]).undecided == told
 
 
 def test_fewer_than_three_seeds_decide_nothing_and_one_has_no_spread() -> None:
@@ -337,6 +356,16 @@ def test_every_place_that_a_shipped_claim_names_is_in_a_shipped_table() -> None:
         *("noise_timesteps", "pocket_controls", "pocket_pretraining", "pocket_styles", "prec_recall", "sentence_kinds"),
         *("sentence_kinds_segmentation", "trainable"),
     ]
+
+
+def test_a_sweep_without_a_file_of_the_report_has_its_own_claims() -> None:
+    """They may be about the tables of other experiments, too."""
+    own = next(one for one in EXPERIMENTS if one.file.stem == "caption_noise")
+    every = sections(3)
+    (mine,) = [each for each in every if each.name == "caption_noise"]
+    others = [each for each in every if each.name != "caption_noise"]
+    (together,) = claim_sections(every, [own], "pocket")
+    assert with_claims(mine, own, others).claims == together.claims and together.claims
 
 
 def test_the_report_says_that_one_seed_decides_nothing() -> None:

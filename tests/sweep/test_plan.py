@@ -52,10 +52,12 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     assert [cell.seed for cell in own.cells[:2]] == [0, 1] and type(own.cells[1].seed) is int
 
 
-@pytest.mark.parametrize("seeds", [[0, 1, 0], [0.0], ["0"], [True], [np.True_], [-1], [], "01", 3, np.array([0.5])])
+@pytest.mark.parametrize(
+    "seeds", [[0, 1, 0], [2**63], [0.0], ["0"], [True], [np.True_], [-1], [], "01", 3, np.array([0.5])]
+)
 def test_seeds_are_distinct_integers_from_0(experiment: Path, seeds: Any) -> None:
     """Others had fingerprints of their own, and runs that no table could read."""
-    said = f"seeds={seeds!r}: expected distinct integers from 0, e.g. 0,1,2"
+    said = f"seeds={seeds!r}: expected distinct integers from 0 and below 2**63, e.g. 0,1,2"
     with pytest.raises(ConfigError, match=f"^{re.escape(said)}$"):
         make_plan(experiment, "pocket", seeds=seeds)
 

@@ -1,15 +1,18 @@
 """What a search writes is the candidate that it has trained, and never in the place of what that extends."""
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from ray.tune.experiment import Trial
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.load import load_recipe
-from tadp_ray.config.search import Search
+from tadp_ray.config.errors import ConfigError
+from tadp_ray.config.load import load_recipe, load_search
+from tadp_ray.config.search import Range, Search
 from tadp_ray.errors import UserError
 from tadp_ray.sweep import engine, search
 from tadp_ray.sweep.cell_state import CellState
@@ -77,6 +80,25 @@ def test_a_grace_period_ends_within_the_training(experiment: Path, tmp_path: Pat
     ):
         plan_search(recipe, file, ["schedule.iterations=8"], 0)
     plan_search(recipe, file, ["schedule.iterations=9"], 0)
+
+
+def test_keys_that_a_search_sets_are_not_set_beside_it(experiment: Path, tmp_path: Path) -> None:
+    file = tmp_path / "search.yaml"
+    file.write_text(SEARCH)
+    (key,) = load_search(file).space
+    for text in (f"{key}=0.5", "evaluation.interval=77"):
+        with pytest.raises(
+            ConfigError, match=rf"^--set {re.escape(text)}: the search .*search.yaml sets this key; change it"
+        ):
+            plan_search(experiment.parent / "recipe.yaml", file, [text], 0)
+
+
+def test_what_is_drawn_lies_in_its_range() -> None:
+    """Though it is rounded."""
+    rng = np.random.default_rng(0)
+    for scale in ("log", "linear"):
+        narrow = Range(low=1.2345e-3, high=1.2349e-3, scale=scale)
+        assert all(narrow.low <= narrow.draw(rng) <= narrow.high for _ in range(20))
 
 
 def test_a_search_never_scores_on_test(experiment: Path, tmp_path: Path) -> None:

@@ -132,13 +132,22 @@ def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path, caplog:
     assert finite(metrics) and 0 < metrics["rmse"] < 10
     for limit, told in (
         (4.5, []),
-        (3.9, ["model.head.max_depth=3.9: scored images are 4 m deep, and what is beyond 3.9 m"]),
+        (
+            3.9,
+            [
+                f"model.head.max_depth=3.9: data.{split} has depths of 4 m, and what is beyond 3.9 m is {effect}"
+                for split, effect in (
+                    ("train", "trained on, but cannot be predicted"),
+                    ("val", "neither predicted nor scored"),
+                )
+            ],
+        ),
     ):
         caplog.clear()
         one = cell("folder_depth", f"model.head.max_depth={limit}")
         Plan("mine", "", "paper", "", (one,), (one,)).warn()
         warned = [record.message for record in caplog.records if "max_depth" in record.message]
-        assert [line.partition(" is neither")[0] for line in warned] == told
+        assert [line.partition("; ")[0] for line in warned] == told
     with pytest.raises(UserError, match=r"task: segmentation needs mask, which data.kind: folder with these files"):
         changes = ["task=segmentation", "model.head={kind: semantic_fpn}"]
         check_setup(TrainSetup(cell("folder_depth", *small, *changes).recipe, 0))
