@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -125,10 +125,16 @@ def oracle(
     from tadp_ray.captions.store import check_out
 
     check_out(out)
-    labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
-    names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
+    of_masks = {
+        "--classes": classes,
+        "--ignore": ignore,
+        "--reduce-zero-label": reduce_zero_label,
+        "--mask-suffix": mask_suffix,
+    }
+    names, present = truth(masks, of_masks, data, {"--root": root, "--split": split})
     if without_background:
         names, present = foreground(names), things_in(present)
+    labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
     origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
     store = oracle_store(present, names, origin)
     store.write(out)
@@ -328,7 +334,7 @@ def align(
     reduce_zero_label: ReduceOption = False,
     mask_suffix: SuffixOption = "",
     match: Annotated[
-        str, typer.Option(help="How to match words with classes: similar, exact or synonyms.")
+        Literal["similar", "exact", "synonyms"], typer.Option(help="How to match words with classes.")
     ] = "similar",
     threshold: Annotated[
         float, typer.Option(min=-1, max=1, help="Minimum cosine similarity, for --match similar.")
@@ -356,18 +362,19 @@ def align(
     and the distractors of a store count as wrong names. With --json, the values of each image are printed as well.
     """
     from tadp_ray.captions.alignment import align as run
-    from tadp_ray.captions.oracle import names_of
     from tadp_ray.captions.sources import foreground
     from tadp_ray.captions.store import read_store
     from tadp_ray.pictures.captioned import draw_distributions
 
     if plot:
         check_png("--plot", plot)
-    if oracle is None:
-        labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
-        names, present = truth(masks, classes, data, root, split, mask_suffix, labels)
-    else:
-        names, present = names_of(read_store(oracle))
+    of_masks = {
+        "--classes": classes,
+        "--ignore": ignore,
+        "--reduce-zero-label": reduce_zero_label,
+        "--mask-suffix": mask_suffix,
+    }
+    names, present = truth(masks, of_masks, data, {"--root": root, "--split": split}, oracle)
     if unknown := set(without or ()) - set(names):
         raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
     names = [name for name in foreground(names) if name not in (without or ())]
@@ -405,8 +412,6 @@ def matcher(
         return similar(texts, names, text_similarity(weights), threshold)
     if match == "synonyms":
         return exact(names, read_synonyms(synonyms, names) if synonyms else everyday(names))
-    if match != "exact":
-        raise UserError(f"--match {match}: expected similar, exact or synonyms")
     return exact(names)
 
 
@@ -435,26 +440,44 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
 
 def truth(
     masks: Sequence[str] | None,
-    classes: str | None,
+    of_masks: Mapping[str, Any],
     data: str | None,
-    root: Path | None,
-    split: str | None,
-    suffix: str,
-    labels: Mapping[str, Any],
+    of_data: Mapping[str, Any],
+    oracle: Path | None = None,
 ) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
-    """Return the class names, and the classes in each image, from label maps, a published data set or a recipe.
+    """Return the class names, and the classes in each image, from label maps, a published data set or a recipe, or an oracle.
+
+    Args:
+        masks: globs of label maps.
+        of_masks: the options that belong to them.
+        data: a published data set or a recipe.
+        of_data: the options that belong to it.
+        oracle: a caption store.
 
     Raises:
-        UserError: neither is fully named, or both are.
+        UserError: none is fully named, or several are, or an option belongs to another one.
     """
+    from tadp_ray.captions.oracle import names_of
+    from tadp_ray.captions.store import read_store
     from tadp_ray.data.inputs import classes_of, names_in_masks, names_in_published, of_globs
 
-    if masks and classes and not data:
-        names = parse_classes(classes)
-        return names, names_in_masks(of_globs(masks, suffix, "--masks"), names, **labels)
-    if data and not masks and not classes:
-        return classes_of(data), names_in_published(data, root, split)
-    raise UserError("name the ground truth with --masks and --classes, or with --data and --root")
+    owners = {"--masks": (masks, of_masks), "--data": (data, of_data), "--oracle": (oracle, {})}
+    named = [name for name, (value, _) in owners.items() if value]
+    if len(named) != 1 or (masks and not of_masks["--classes"]):
+        raise UserError(
+            "name the ground truth with --masks and --classes, or with --data and --root (align: or --oracle)"
+        )
+    for owner, (_, options) in owners.items():
+        stray = next((option for option, value in options.items() if value), None)
+        if stray and owner not in named:
+            raise UserError(f"{stray}: belongs to {owner}, not to {named[0]}; leave it out")
+    if oracle:
+        return names_of(read_store(oracle))
+    if data:
+        return classes_of(data), names_in_published(data, of_data["--root"], of_data["--split"])
+    names, files = parse_classes(of_masks["--classes"]), of_globs(masks or (), of_masks["--mask-suffix"], "--masks")
+    ignore, reduce_zero_label = of_masks["--ignore"] or [255], of_masks["--reduce-zero-label"]
+    return names, names_in_masks(files, names, ignore=ignore, reduce_zero_label=reduce_zero_label)
 
 
 def pictures(
@@ -469,7 +492,7 @@ def pictures(
 
     if data and not images:
         return photographs(data, root, split)
-    if data or root:
+    if data or root or split:
         raise UserError("name images with --images, or with --data and --root")
     return of_globs(images) if images else None
 

@@ -133,6 +133,13 @@ def test_labels_and_names_that_do_not_fit_are_refused(oracle: Path, masks: str, 
     assert "b_mask.png: label 2 is beyond the 2 names of --classes; add its name, or leave" in told
     assert "name the ground truth with --masks and --classes" in refusal("oracle", "--masks", masks, *out)
     assert "no file matches this glob" in refusal("oracle", "--masks", "nowhere/*.png", "--classes", CLASSES, *out)
+    named = ("align", oracle, "--oracle", oracle, "--match", "exact")
+    for stray, owner in (("--ignore 3", "masks"), ("--split val", "data"), ("--classes a,b", "masks")):
+        told = refusal(*named, *stray.split())
+        assert f"{stray.split()[0]}: belongs to --{owner}, not to --oracle; leave it out" in told
+    assert "name the ground truth with" in refusal(*named, "--masks", masks, "--classes", CLASSES)
+    told = refusal("oracle", "--masks", masks, "--classes", CLASSES, "--root", tmp_path, *out)
+    assert "--root: belongs to --data, not to --masks" in told
     for match in ("similar", "exact"):
         told = refusal("align", oracle, "--oracle", oracle, "--match", match, "--synonyms", "own.yaml")
         assert f"--synonyms own.yaml: is for --match synonyms, not {match}" in told
