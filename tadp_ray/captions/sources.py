@@ -60,7 +60,7 @@ GROUND_TRUTH: dict[str, Any] = {"uses_ground_truth": True}
 
 @register_caption_source(
     "oracle",
-    "names of the classes that are present, taken from the ground truth",
+    "the names of the classes in the image, taken from the ground truth",
     keys=("precision", "recall", "shuffle"),
     **GROUND_TRUTH,
 )
@@ -70,7 +70,7 @@ def oracle(request: Request) -> Captions:
     return Captions({image_id: request.join(said) for image_id, said in names.items()}, names)
 
 
-@register_caption_source("class_names", "all names")
+@register_caption_source("class_names", "the names of all classes")
 def class_names(request: Request) -> Captions:
     """All class names, the same for every image."""
     return Captions(
@@ -113,8 +113,8 @@ def store(request: Request) -> Captions:
 
 @register_caption_source(
     "template",
-    "a sentence that simulates a captioner such as BLIP: it drops and adds each name of the oracle independently, to the given "
-    "precision and recall",
+    "a sentence that simulates a captioner such as BLIP. Correct names are dropped and wrong names added, each independently, to "
+    "reach the given precision and recall",
     keys=("precision", "recall", "shuffle", "wording"),
     **GROUND_TRUTH,
 )
@@ -129,7 +129,7 @@ def template(request: Request) -> Captions:
     return Captions(prompts, None if wording == "scene" else names, sentences=True)
 
 
-@register_caption_source("shuffled", "another image's oracle", **GROUND_TRUTH)
+@register_caption_source("shuffled", "the oracle's names of another image", **GROUND_TRUTH)
 def shuffled(request: Request) -> Captions:
     """The names in another image: the oracle's prompts, permuted over the images.
 
@@ -139,7 +139,9 @@ def shuffled(request: Request) -> Captions:
     return with_background(request, dealt_out(things_in(request.present), request.seed))
 
 
-@register_caption_source("wrong", "as many absent names or distractors as there are present names", **GROUND_TRUTH)
+@register_caption_source(
+    "wrong", "names of absent classes or distractors, as many as there are classes in the image", **GROUND_TRUTH
+)
 def wrong(request: Request) -> Captions:
     """As many absent names as there are present ones, if there are so many; distractors are absent from every image.
 

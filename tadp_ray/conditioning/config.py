@@ -20,7 +20,7 @@ register_encoding(
 )
 register_encoding(
     "class_embeddings",
-    "one vector per name: the state of CLIP at the EOS token, averaged over 80 sentences (VPD)",
+    "encode each name as one vector: CLIP's state at the EOS token, averaged over 80 sentences (VPD)",
     f"{ENCODER}:class_vectors",
     of_names=True,
     sources=("class_names", "oracle"),
@@ -43,10 +43,10 @@ class LearnedContext(StrictModel):
         77,
         ge=1,
         le=MAX_VECTORS,
-        description="number of vectors (MetaPrompts' code: 150 on ADE20K; a text of CLIP has 77)",
+        description="number of vectors (MetaPrompts' code: 150 on ADE20K; CLIP encodes a text as 77)",
     )
     lr_mult: float = Field(
-        1.0, gt=0, description="learning rate of the vectors, relative to the head's (MetaPrompts' code: 1)"
+        1.0, gt=0, description="learning rate of the vectors relative to the head's (MetaPrompts' code: 1)"
     )
 
 
@@ -57,19 +57,19 @@ class ImageContext(StrictModel):
     kind: Literal["image"]
     encoder: ExpandedText = Field(
         "pocket",
-        description="pocket (shipped, a CLIP of the pocket world), or a transformers model (CLIP, ViT, DINOv2 or DINOv3): a hub "
-        "id, or a folder with config.json, preprocessor_config.json and .safetensors weights",
+        description="pocket (a CLIP of the pocket world, shipped with the package), or a transformers model (CLIP, ViT, DINOv2 "
+        "or DINOv3): a hub id, or a folder with config.json, preprocessor_config.json and .safetensors weights",
     )
     output: Literal["embedding", "logits"] = Field(
         "embedding",
-        description="embedding: the projected embedding of CLIP, or the pooled state of another encoder; logits: those of a "
-        "classifier (ECoDepth: of a ViT on ImageNet)",
+        description="output of the encoder. embedding: CLIP's projected embedding, or the pooled state of another encoder; "
+        "logits: the logits of a classifier (ECoDepth: a ViT trained on ImageNet)",
     )
     map: Literal["projection", "cide", "captioner"] = Field(
         "projection",
         description="network that maps the output to vectors. projection: a linear layer and a layer norm (IP-Adapter); cide: a "
-        "softmax mixture of learned embeddings and an adapter, which give one vector (ECoDepth); captioner: a linear layer and "
-        "positions, multiplied by a gate that starts at zero (ODISE)",
+        "softmax mixture of learned embeddings, followed by an adapter, which yields one vector (ECoDepth); captioner: a linear "
+        "layer plus learned positions, multiplied by a gate that is zero at first (ODISE)",
     )
     count: int | None = Field(
         None,

@@ -50,19 +50,19 @@ def finding(table: Table) -> str:
     start = f"The {most} of {len(ranking)} entries is {told[0]}; the next is {told[1]}"
     gaps = improvements(second, best)
     if len(gaps) < 2:
-        return f"{start}.{no_spread(first) or ' They share too few seeds for a verdict.'}"
+        return f"{start}.{no_spread(first) or ' The two entries share too few seeds for a verdict.'}"
     gap, sd = statistics.fmean(gaps), statistics.stdev(gaps)
     spread = f"{format_value(best.metric, gap)} ± {format_value(best.metric, sd)}"
-    apart = f"{start}. They are {spread} {unit_of(best.metric)} apart"
+    apart = f"{start}. The difference is {spread} {unit_of(best.metric)}"
     if len(gaps) < MIN_COUNT:
         return f"{apart}; {len(gaps)} seeds are too few for a verdict."
     interval = gap_of(gaps)
     if interval is None:
         # A value is not finite.
         return f"{apart}."
-    verdict = "seeds alone do not explain that" if interval.told_apart else "seeds alone may explain that"
+    verdict = "seeds alone do not explain it" if interval.told_apart else "seeds alone may explain it"
     low, high = format_value(best.metric, interval.low), format_value(best.metric, interval.high)
-    return f"{apart}, with a {PERCENT} % interval over {interval.n} seeds from {low} to {high}: {verdict}."
+    return f"{apart}, with a {PERCENT} % interval of {low} to {high} over {interval.n} seeds; {verdict}."
 
 
 def next_step(table: Table, commands: NextCommands) -> str:
@@ -70,14 +70,14 @@ def next_step(table: Table, commands: NextCommands) -> str:
     if table.unfinished:
         again = f"{commands.sweep} {commands.seeds}".rstrip()
         are = "is" if table.unfinished == 1 else "are"
-        return f"next, the {pluralized(table.unfinished, 'cells')} that {are} not finished: {again}"
+        return f"next, train the {pluralized(table.unfinished, 'cells')} that {are} not finished: {again}"
     entries = [entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0]]
     if min(entry.n for entry in entries if entry.num_seeds) < MIN_COUNT:
-        return f"next, more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
+        return f"next, run more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
     if (row := baseline_row(table)) is not None:
         against = shlex.quote(table.spec.rows.headings[row])
-        return f"next, differences to a row, image by image: {commands.table} --against {against}"
-    return f"next, all tables on one page: {commands.report}"
+        return f"next, show the differences to a row, image by image: {commands.table} --against {against}"
+    return f"next, write all tables on one page: {commands.report}"
 
 
 def baseline_row(table: Table) -> int | None:
@@ -93,4 +93,4 @@ def baseline_row(table: Table) -> int | None:
 
 def no_spread(entries: Sequence[TableEntry]) -> str:
     """Return a sentence if one of the entries has one seed, so that nothing is known of its spread; else nothing."""
-    return " With one seed there is no ± and no verdict." if min(entry.n for entry in entries) == 1 else ""
+    return " With one seed, there is no ± and no verdict." if min(entry.n for entry in entries) == 1 else ""

@@ -21,7 +21,7 @@ def incomplete_notes(
         for metric in spec.metrics if cell.fingerprint in rows else ():
             value = rows[cell.fingerprint].metrics[metric]
             if not math.isfinite(value):
-                notes.append(f"{cell.name} ended with {metric} = {value}; its entry shows no mean")
+                notes.append(f"{cell.name} ended with {metric} = {value}, so its entry shows no mean")
     trainings = each_once(cells)
     missing = [cell.name for cell in trainings if cell.fingerprint not in rows and cell.fingerprint not in failed]
     if missing:
@@ -35,7 +35,7 @@ def incomplete_notes(
 def scale_note(cells: Sequence[Cell]) -> list[str]:
     """Return a note if cells have several scales, as those of an axis over weights do."""
     scales = sorted({cell.scale for cell in cells})
-    return [f"scale: the cells are of the {' and the '.join(scales)} scale"] if len(scales) > 1 else []
+    return [f"scale: the table contains cells of several scales ({', '.join(scales)})"] if len(scales) > 1 else []
 
 
 def cut_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
@@ -45,8 +45,8 @@ def cut_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     if not any(cut):
         return []
     return [
-        f"captions: the text encoder cut the prompts of up to {max(cut):.0f} images of a split, in {sum(map(bool, cut))} of "
-        f"{len(cut)} trainings (caption/train_truncated, caption/val_truncated)"
+        f"captions: in {sum(map(bool, cut))} of {pluralized(len(cut), 'training runs')}, the text encoder truncated the prompts "
+        f"of up to {max(cut):.0f} images of a split (caption/train_truncated, caption/val_truncated)"
     ]
 
 
@@ -56,7 +56,7 @@ def code_note(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
     dirty = any("+dirty" in commit for commit in commits)
     if len(commits) < 2 and not dirty and not any(THEN in commit for commit in commits):
         return []
-    return [origin_note("code", commits, short) + "; +dirty means with uncommitted changes" * dirty]
+    return [origin_note("code", commits, short) + "; +dirty means uncommitted changes" * dirty]
 
 
 def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[str]:
@@ -69,5 +69,7 @@ def machine_notes(cells: Sequence[Cell], rows: Mapping[str, CellRow]) -> list[st
 
 
 def origin_note(name: str, counts: Counter[str], shown: Callable[[str], str] = str) -> str:
-    """Return what the cells come from, the most frequent first, e.g. `torch: cells come from 2.9 (3), 2.10 (1)`."""
-    return f"{name}: cells come from {', '.join(f'{shown(value)} ({count})' for value, count in counts.most_common())}"
+    """Return what the cells come from, the most frequent first, e.g. `torch: 2.9 (3 cells), 2.10 (1 cell)`."""
+    return f"{name}: " + ", ".join(
+        f"{shown(value)} ({pluralized(count, 'cells')})" for value, count in counts.most_common()
+    )

@@ -49,10 +49,10 @@ def extremes(table: Table, ranking: Ranking) -> str:
     metric = best.metric
     gap = format_value(metric, abs(best.mean - worst.mean))
     spreads = [entry.sd for _, entry in ranking if entry.sd is not None]
-    seeds = f"; standard deviation over seeds at most {format_value(metric, max(spreads))}" if spreads else ""
+    seeds = f"; the standard deviation over seeds is at most {format_value(metric, max(spreads))}" if spreads else ""
     return (
-        f"best at {table.heading(best_place)} ({best.text}), worst at {table.heading(worst_place)} ({worst.text}), "
-        f"{gap} apart{seeds}."
+        f"the best entry is {table.heading(best_place)} ({best.text}), the worst is {table.heading(worst_place)} ({worst.text}), "
+        f"and the difference is {gap}{seeds}."
     )
 
 
@@ -76,17 +76,17 @@ def judged(table: Table, ranking: Ranking) -> Iterator[str]:
         return
     seeds = min(entry.n for _, entry in ranking)
     if seeds < MIN_COUNT:
-        trained = "One seed" if seeds == 1 else f"{seeds} seeds"
-        yield f"{trained}: nothing is judged, and differences may be chance; {MIN_COUNT} seeds tell more."
+        trained = "one seed" if seeds == 1 else f"{seeds} seeds"
+        yield f"With {trained}, there are no verdicts, since differences may be chance; run at least {MIN_COUNT} seeds."
         return
     (_, best), *others = ranking
     like = [table.heading(place) for place, entry in others if not same_trainings(entry, best) and tied(best, entry)]
-    how = f"at {PERCENT} %, paired over {seeds} seeds"
+    how = f"({PERCENT} %, paired over {seeds} seeds)"
     if like:
-        yield f"The best is not told apart {how}, from {first_few(like, MAX_LISTED, '; ')}."
+        yield f"The best entry cannot be told apart {how} from {first_few(like, MAX_LISTED, '; ')}."
     else:
         several = any(same_trainings(entry, best) for _, entry in others)
-        yield f"The best is told apart from every other {'training' if several else 'complete entry'} {how}."
+        yield f"The best entry can be told apart from every other {'training run' if several else 'complete entry'} {how}."
     for side, own in ((table.spec.rows, 0), (table.spec.columns, 1)):
         yield from side_effect(table, side, own, ranking)
 
@@ -104,10 +104,10 @@ def side_effect(table: Table, side: Side, own: int, ranking: Ranking) -> Iterato
     if gap is None:
         return
     mean, low, high = (format_value(metric, value) for value in (gap.mean, gap.low, gap.high))
-    over = f", mean over {len(pairs)} {'columns' if own == 0 else 'rows'}" if len(pairs) > 1 else ""
-    verdict = "" if gap.told_apart else "; they are not told apart"
+    over = f", averaged over {len(pairs)} {'columns' if own == 0 else 'rows'}" if len(pairs) > 1 else ""
+    verdict = "" if gap.told_apart else "; they cannot be told apart"
     if len(whole) > 2:
-        verdict += f" (the interval does not count that they are the extremes of {len(whole)})"
+        verdict += f" (the interval does not account for selecting the best and the worst of {len(whole)})"
     yield f"From {side.headings[worst]} to {side.headings[best]}: {mean} [{low}, {high}]{over}{verdict}."
 
 

@@ -245,14 +245,12 @@ def oracle_note(entries: Sequence[Sequence[TableEntry]]) -> str:
     rows = [row[0].row for row in entries if all(entry.oracle for entry in row)]
     columns = [column[0].column for column in zip(*entries, strict=True) if all(entry.oracle for entry in column)]
     if len(rows) == len(entries):
-        where = "all texts"
+        where = "all entries"
     elif len(oracles) == len(rows) * len(entries[0]) + len(columns) * (len(entries) - len(rows)):
-        where = "the texts of " + "; ".join(
-            [*(f"row {row}" for row in rows), *(f"column {column}" for column in columns)]
-        )
+        where = "; ".join([*(f"row {row}" for row in rows), *(f"column {column}" for column in columns)])
     else:
-        where = "the texts of " + "; ".join(f"row {entry.row}, column {entry.column}" for entry in oracles)
-    return f" Oracle (names from the ground truth): {where}."
+        where = "; ".join(f"row {entry.row}, column {entry.column}" for entry in oracles)
+    return f" Oracle captions (made from the ground truth) are used in {where}."
 
 
 def marked(entry: TableEntry, leader: TableEntry | None) -> TableEntry:

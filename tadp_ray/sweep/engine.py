@@ -106,7 +106,7 @@ def train_missing(
 ) -> bool:
     """Train the missing cells; return whether all of them finished."""
     compute = plan.recipe.compute
-    phase("asking MLflow which cells are finished")
+    phase("looking up finished cells in MLflow")
     done = finished(store, [cell.fingerprint for cell in plan.cells], strict=strict)
     pull(compute.storage_address, [cell for cell in plan.cells if cell.fingerprint not in done])
     for cell in plan.cells:
@@ -125,14 +125,14 @@ def train_missing(
     if plan.oracle:
         console.print(plan.oracle, soft_wrap=True)
     for line in other_code(done.values()):
-        console.print(f"{line}; --strict-code trains them again", soft_wrap=True)
+        console.print(f"{line}; use --strict-code to retrain them", soft_wrap=True)
     for cell in todo if strict else ():
         archive(store, cell)
     if not todo:
         accept(plan, store, run)
         return True
     # The inputs are checked while Ray starts: both take seconds, and Ray mostly waits.
-    phase("starting Ray; checking data, captions and weights meanwhile")
+    phase("starting Ray, and checking data, captions and weights")
     with ThreadPoolExecutor(1) as executor:
         checked = executor.submit(plan.check, todo)
         with ray_session(address) as nodes:
@@ -195,8 +195,8 @@ def train(plan: Plan, todo: Sequence[Cell], store: Store, run: str, at_once: int
         unsent = sender.close(timeout=60)
     if unsent:
         raise UserError(
-            f"MLflow at {store.safe_uri} lacks {pluralized(unsent, 'records')} ({sender.error}); they are kept in "
-            f"{plan.storage / CELLS}: fix the cause and run this again, which sends them and trains nothing twice"
+            f"MLflow at {store.safe_uri} has not received {pluralized(unsent, 'records')} ({sender.error}). They are kept in "
+            f"{plan.storage / CELLS}. Fix the cause and repeat the command: it sends them and retrains nothing"
         )
     return not failed and not crashes.recorded
 

@@ -83,7 +83,7 @@ class SweepProgress:
         if training:
             parts.append(self._table(training[:lines], final_seconds(states), evaluation_seconds(states)))
         if hidden := len(training) - lines:
-            parts += [Text(f"and {hidden} more in training", style="dim")] if hidden > 0 else []
+            parts += [Text(f"and {hidden} more cells in training", style="dim")] if hidden > 0 else []
         for state in failed[:FAILURES]:
             text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.reason}")
             text.no_wrap, text.overflow = True, "ellipsis"
@@ -127,7 +127,7 @@ class SweepProgress:
         left = [state.seconds_left(speed, each or 0, last or 0) for state in states]
         # One cell cannot be split between workers.
         seconds = max(sum(left) / self._at_once, max(left))
-        return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else " and evaluation")
+        return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else ", plus evaluation")
 
     def news(self, states: Sequence[CellState]) -> list[str]:
         """Return a line for each cell that has ended since the last call, and every half minute one on what trains."""

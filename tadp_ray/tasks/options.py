@@ -11,11 +11,21 @@ from typing import Annotated
 
 import typer
 
-PredictionsOption = Annotated[Path, typer.Option(help="Folder of predictions; a file is named as its target.")]
-TargetsOption = Annotated[Path, typer.Option(help="Folder of ground truth.")]
-ImagesOption = Annotated[Path, typer.Option(help="Folder of images; a file is named as its target.")]
+PredictionsOption = Annotated[
+    Path, typer.Option(help="Folder of predictions. Each file has the name of its target, apart from the suffix.")
+]
+TargetsOption = Annotated[Path, typer.Option(help="Folder of ground-truth files.")]
+ImagesOption = Annotated[
+    Path, typer.Option(help="Folder of images. Each file has the name of its target, apart from the suffix.")
+]
 SystemsOption = Annotated[
     dict[str, Path],
-    typer.Option("--system", help="NAME=PREDICTIONS; one for examples, or more: the first is held against the others."),
+    typer.Option(
+        "--system",
+        help="NAME=FOLDER, a name and its predictions. Can be repeated: the first system is compared with the others. With a "
+        "single system, examples are drawn.",
+    ),
 ]
-ClassesOption = Annotated[list[str], typer.Option(help="Names in label order: a,b,c or a text file with one a line.")]
+ClassesOption = Annotated[
+    list[str], typer.Option(help="Class names in label order: a,b,c, or a text file with one name per line.")
+]

@@ -43,7 +43,7 @@ def test_cells_of_other_code_are_told_and_trained_again_on_demand(
     journal.write_text(journal.read_text().replace(f'torch": "{version}"', 'torch": "1.0"'))
     said = sweep()
     assert "1 already finished, 0 to train" in said and "1 cell was trained by torch 1.0 (here " in said
-    assert "--strict-code trains them again" in said
+    assert "use --strict-code to retrain them" in said
 
     said = sweep("--strict-code")
     assert "0 already finished, 1 to train" in said and "trained by" not in said

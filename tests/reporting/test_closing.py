@@ -30,16 +30,16 @@ def said(spec, make_cell, row_of):
 def test_one_seed_has_no_verdict_and_names_the_seeds_that_would_give_one(said) -> None:
     assert said(1, lambda precision, recall, seed: 40 * precision + 10 * recall) == [
         "The highest of 6 entries is precision 1.0, recall 1.0 with 50.00; the next is precision 1.0, recall 0.5 with 45.00. "
-        "With one seed there is no ± and no verdict.",
-        "next, more seeds: tadp-ray sweep x.yaml --seeds 0,1,2",
+        "With one seed, there is no ± and no verdict.",
+        "next, run more seeds: tadp-ray sweep x.yaml --seeds 0,1,2",
     ]
 
 
 def test_two_seeds_have_a_spread_and_no_verdict(said) -> None:
     first, second = said(2, lambda precision, recall, seed: 40 * precision + 10 * recall * (1 + seed))
     # 10 x 0.5 of the first seed, 20 x 0.5 of the second: 7.5 ± 3.54
-    assert first.endswith("They are 7.50 ± 3.54 points of mIoU apart; 2 seeds are too few for a verdict.")
-    assert second == "next, more seeds: tadp-ray sweep x.yaml --seeds 0,1,2"
+    assert first.endswith("The difference is 7.50 ± 3.54 points of mIoU; 2 seeds are too few for a verdict.")
+    assert second == "next, run more seeds: tadp-ray sweep x.yaml --seeds 0,1,2"
 
 
 def test_three_seeds_have_the_interval_of_their_paired_differences(said) -> None:
@@ -47,19 +47,22 @@ def test_three_seeds_have_the_interval_of_their_paired_differences(said) -> None
     first, second = said(3, lambda precision, recall, seed: 40 * precision + recall * (10 + seed) + 50 * seed)
     # Differences of 5, 5.5 and 6: 5.5 ± 0.5, and t(0.975, 2) = 4.3027 times 0.5 / sqrt(3) is 1.24.
     assert first.endswith(
-        "They are 5.50 ± 0.50 points of mIoU apart, with a 95 % interval over 3 seeds from 4.26 to 6.74: seeds alone do not "
-        "explain that."
+        "The difference is 5.50 ± 0.50 points of mIoU, with a 95 % interval of 4.26 to 6.74 over 3 seeds; seeds alone do not "
+        "explain it."
     )
     # The best entry of another row is 0.75, 1.0.
-    assert second == "next, differences to a row, image by image: tadp-ray table x.yaml --against 'precision 0.75'"
+    assert (
+        second
+        == "next, show the differences to a row, image by image: tadp-ray table x.yaml --against 'precision 0.75'"
+    )
 
 
 def test_what_seeds_may_explain_is_said_to_be_so(said) -> None:
     wild = [0.0, 9.0, -9.0]
     first, _ = said(3, lambda precision, recall, seed: 40 * precision + recall * (2 + wild[seed]))
     # 1 ± 4.5, ± 11.18
-    assert "1.00 ± 4.50 points of mIoU apart, with a 95 % interval over 3 seeds from -10.18 to 12.18" in first
-    assert first.endswith("seeds alone may explain that.")
+    assert "1.00 ± 4.50 points of mIoU, with a 95 % interval of -10.18 to 12.18 over 3 seeds" in first
+    assert first.endswith("seeds alone may explain it.")
 
 
 def test_the_seeds_that_both_have_may_tell_for_the_second_best(spec, make_cell, row_of) -> None:
@@ -69,7 +72,7 @@ def test_the_seeds_that_both_have_may_tell_for_the_second_best(spec, make_cell, 
     rows = {cell.fingerprint: row_of(cell, values[tuple(cell.axes.values())][cell.seed]) for cell in cells}
     first, _ = closing_lines(build_table(spec, cells, rows), COMMANDS)
     assert first.startswith("The highest of 2 entries is precision 1.0, recall 1.0 with 33.00")
-    assert "from -10.88 to -9.45" in first and first.endswith("seeds alone do not explain that.")
+    assert "-10.88 to -9.45" in first and first.endswith("seeds alone do not explain it.")
 
 
 def test_lower_is_better_where_it_is(said, spec, make_cell, row_of) -> None:
@@ -83,7 +86,7 @@ def test_lower_is_better_where_it_is(said, spec, make_cell, row_of) -> None:
 def test_missing_cells_come_first(said) -> None:
     first, second = said(3, lambda precision, recall, seed: None if precision == recall == 1.0 and seed else precision)
     assert first.startswith("The highest of 5 entries is precision 1.0, recall 0.5 with 1.00 ± 0.00; ")
-    assert second == "next, the 2 cells that are not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
+    assert second == "next, train the 2 cells that are not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
     assert said(1, lambda *_: None)[0] == "No entry of the table is complete yet."
 
 
@@ -91,7 +94,7 @@ def test_entries_of_one_training_lack_one_cell(spec, make_cell) -> None:
     cell = make_cell(0.5, 0.5)
     cells = [cell, cell.model_copy(update={"axes": {**cell.axes, "caption.recall": 1.0}})]
     _, second = closing_lines(build_table(spec, cells, {}), COMMANDS)
-    assert second == "next, the 1 cell that is not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
+    assert second == "next, train the 1 cell that is not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
 
 
 def test_metrics_in_rows_are_not_subtracted(spec, make_cell, row_of) -> None:
@@ -109,7 +112,7 @@ def test_metrics_in_rows_are_not_subtracted(spec, make_cell, row_of) -> None:
     assert first.startswith(
         "The highest of 2 entries is miou, recall 1.0 with 1.00 ± 0.00; the next is miou, recall 0.5"
     )
-    assert second == "next, all tables on one page: tadp-ray report"
+    assert second == "next, write all tables on one page: tadp-ray report"
 
 
 def test_an_entry_of_a_table_with_one_axis_is_named_by_its_row_alone(spec, make_cell, row_of) -> None:

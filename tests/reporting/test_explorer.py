@@ -62,19 +62,20 @@ def test_what_seeds_tell_apart_is_said_and_what_they_do_not(spec) -> None:
 
     low, high, near = (1.0, 2.0, 3.0), (20.0, 21.0, 22.5), (19.5, 21.5, 22.0)
     said = list(sentences(table((low, near), (low, low), (low, high))))
-    assert "The best is not told apart at 95 %, paired over 3 seeds, from precision 0.5, recall 1.0." in said
+    assert "The best entry cannot be told apart (95 %, paired over 3 seeds) from precision 0.5, recall 1.0." in said
     # Rows in the mean over two columns: (2 + 21.17) / 2 against 2; columns over three rows.
     assert any(text.startswith("From precision 0.75 to precision 1.0: 9.58 [") for text in said)
-    assert any(text.startswith("From recall 0.5 to recall 1.0: ") and "mean over 3 rows" in text for text in said)
+    assert any(text.startswith("From recall 0.5 to recall 1.0: ") and "averaged over 3 rows" in text for text in said)
     said = list(sentences(table((low, low), (low, low), (low, high))))
-    assert "The best is told apart from every other complete entry at 95 %, paired over 3 seeds." in said
+    assert "The best entry can be told apart from every other complete entry (95 %, paired over 3 seeds)." in said
     twin = replace(entry(*high), run_ids=("a", "b", "c"))
     rows = ((entry(*low), twin), (entry(*low), entry(*low)), (entry(*low), twin))
-    assert "The best is told apart from every other training at 95 %, paired over 3 seeds." in [
+    assert "The best entry can be told apart from every other training run (95 %, paired over 3 seeds)." in [
         *sentences(Table(spec, rows, ()))
     ]
     one = Table(spec, ((entry(1.0, seeds=(0,)), entry(2.0, seeds=(0,))),) * 3, ())
-    assert "One seed: nothing is judged, and differences may be chance; 3 seeds tell more." in list(sentences(one))
+    few = "With one seed, there are no verdicts, since differences may be chance; run at least 3 seeds."
+    assert few in list(sentences(one))
 
 
 def test_a_side_goes_from_its_highest_to_its_lowest_where_less_is_better(spec) -> None:

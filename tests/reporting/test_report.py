@@ -87,7 +87,8 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     page, words = ((tmp_path / f"out/report.{kind}").read_text() for kind in ("html", "md"))
     # three of four cells are finished: (0.5, 0.5) 10, (0.5, 1.0) 20, (1.0, 0.5) 30
     said = (
-        "mIoU (%): best at precision 1.0, recall 0.5 (30.00), worst at precision 0.5, recall 0.5 (10.00), 20.00 apart."
+        "mIoU (%): the best entry is precision 1.0, recall 0.5 (30.00), the worst is precision 0.5, recall 0.5 (10.00), and the "
+        "difference is 20.00."
     )
     assert said in page and said in words and "3 of 4 entries" in page
     assert "1 of 4 cells is not finished: precision=1.0 recall=1.0 seed=0" in page
@@ -110,8 +111,13 @@ def test_table_curves_and_findings_come_from_mlflow(store, asked: Path, tmp_path
     # Curves are drawn by the page itself, and are a picture in Markdown.
     assert page.count('src="data:image/png;base64,') == 1 and "](copy_paste/maps.png)" in words
     assert "](tiny/pocket/curves.png)" in words and page.count("function vegaEmbed") <= 1
-    assert page.index("What of off_target?") > page.index("Does a word&#39;s map") > page.index("best at precision 1.0")
-    assert "One seed: nothing is judged" in page and "One seed: nothing is judged" in words
+    assert (
+        page.index("What of off_target?")
+        > page.index("Does a word&#39;s map")
+        > page.index("the best entry is precision 1.0")
+    )
+    few = "With one seed, there are no verdicts"
+    assert few in page and few in words
     assert (tmp_path / "out/copy_paste/maps.png").is_file() and "What of copy_paste?" not in page
 
 
@@ -242,9 +248,9 @@ def test_sentences_are_of_complete_places_and_of_every_metric(spec) -> None:
 
     whole = table("rmse", ((1.0, 3.0), (4.0, 4.0)), ((5.0, 5.0), (6.0, 6.0)), ((7.0, 7.0), (8.0, 8.0)))
     assert list(sentences(whole)) == [
-        "RMSE (m): best at precision 0.5, recall 0.5 (2.000 ± 1.414), worst at precision 1.0, recall 1.0 (8.000 ± 0.000), "
-        "6.000 apart; standard deviation over seeds at most 1.414.",
-        "2 seeds: nothing is judged, and differences may be chance; 3 seeds tell more.",
+        "RMSE (m): the best entry is precision 0.5, recall 0.5 (2.000 ± 1.414), the worst is precision 1.0, recall 1.0 (8.000 ± "
+        "0.000), and the difference is 6.000; the standard deviation over seeds is at most 1.414.",
+        "With 2 seeds, there are no verdicts, since differences may be chance; run at least 3 seeds.",
         "RMSE (m), mean of each precision: 0.5 3.000, 0.75 5.500, 1.0 7.500.",
         "RMSE (m), mean of each recall: 0.5 4.667, 1.0 6.000.",
     ]

@@ -87,7 +87,7 @@ def test_what_is_missing_failed_or_not_finite_is_said_and_never_averaged(spec, c
     assert f"{cells[4].name} failed: ValueError: no data" in said
     assert f"{cells[0].name} ended with miou = inf" in said
     assert "3 of 18 cells are not finished" in said
-    assert "aaaaaaaaa (13), bbbbbbbbb (1)" in said
+    assert "code: aaaaaaaaa (13 cells), bbbbbbbbb (1 cell)" in said
 
 
 def test_prompts_that_were_cut_are_told(spec, cells, rows):
@@ -97,7 +97,7 @@ def test_prompts_that_were_cut_are_told(spec, cells, rows):
         other: replace(second, metrics={**second.metrics, "caption/train_truncated": 0.0}),
     }
     (note,) = (line for line in build_table(spec, cells[:2], own).notes if line.startswith("captions: "))
-    assert "cut the prompts of up to 7 images of a split, in 1 of 2 trainings" in note
+    assert "in 1 of 2 training runs, the text encoder truncated the prompts of up to 7 images of a split" in note
 
 
 def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, rows):
@@ -105,17 +105,17 @@ def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, row
         rows[cell.fingerprint] = replace(rows[cell.fingerprint], code={"code": "x", **code}, hardware=hardware)
     rows = {cell.fingerprint: rows[cell.fingerprint] for cell in cells[:2]}
     notes = build_table(spec, cells[:2], rows).notes
-    assert notes == ("torch: cells come from 2.9 (1), 2.10 (1)", "hardware: cells come from EPYC (1), Xeon (1)")
+    assert notes == ("torch: 2.9 (1 cell), 2.10 (1 cell)", "hardware: EPYC (1 cell), Xeon (1 cell)")
 
 
 @pytest.mark.parametrize(
     ("commits", "told"),
     [
         (("a" * 40, "a" * 40), ()),
-        (("a" * 40, "b" * 40), ("code: cells come from aaaaaaaaa (1), bbbbbbbbb (1)",)),
+        (("a" * 40, "b" * 40), ("code: aaaaaaaaa (1 cell), bbbbbbbbb (1 cell)",)),
         (
             ("a" * 40 + "+dirty", "a" * 40 + "+dirty"),
-            ("code: cells come from aaaaaaaaa+dirty (2); +dirty means with uncommitted changes",),
+            ("code: aaaaaaaaa+dirty (2 cells); +dirty means uncommitted changes",),
         ),
     ],
 )
@@ -315,7 +315,9 @@ def test_of_equal_bests_the_first_is_what_others_are_compared_with(spec, make_ce
     rows = {cell.fingerprint: row_of(cell, values[cell.axes["caption.precision"]][cell.seed]) for cell in cells}
     table = build_table(one, cells, rows)
     assert [(entry.best, entry.tied) for (entry,) in table.entries] == [(True, False), (True, False), (False, False)]
-    assert "The best is not told apart at 95 %, paired over 3 seeds, from precision 0.75." in list(sentences(table))
+    assert "The best entry cannot be told apart (95 %, paired over 3 seeds) from precision 0.75." in list(
+        sentences(table)
+    )
 
 
 def test_figures_are_drawn_even_while_cells_are_missing(spec, cells, rows, tmp_path):
@@ -345,16 +347,16 @@ def test_places_told_ground_truth_names_are_called_an_oracles(spec, cells, rows)
         for cell in cells:
             caption = cell.recipe.caption.model_copy(update=changes(cell.axes))
             made.append(cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"caption": caption})}))
-        return build_table(spec, made, rows).caption.partition(" Oracle ")[2].partition(". ")[0]
+        return build_table(spec, made, rows).caption.partition(" Oracle captions ")[2].partition(". ")[0]
 
-    everywhere = "(names from the ground truth): all texts"
+    everywhere = "(made from the ground truth) are used in all entries"
     assert told(lambda axes: {}) == everywhere
     for source in ("template", "shuffled", "wrong"):
         assert told(lambda axes, source=source: {"source": source}) == everywhere
     for source in ("null", "class_names", "sentence", "store"):
         assert told(lambda axes, source=source: {"source": source}) == ""
     null = {"source": "null"}
-    some = "(names from the ground truth): the texts of"
+    some = "(made from the ground truth) are used in"
     assert told(lambda axes: null if axes["caption.precision"] < 1 else {}) == f"{some} row 1.0"
     assert told(lambda axes: null if axes["caption.recall"] < 1 else {}) == f"{some} column 1.0"
     assert (
@@ -386,7 +388,7 @@ def test_an_evaluation_with_an_oracles_captions_is_marked_alone(spec, cells, row
     found = {key: replace(row, metrics=dict.fromkeys(metrics, 9.0)) for key, row in rows.items()}
     table = build_table(replace(spec, metrics=metrics, columns=columns, published=None), made, found)
     assert [[entry.oracle for entry in row] for row in table.entries] == [[False, True], [False, True], [True, True]]
-    assert "Oracle (names from the ground truth): the texts of row 1.0; column miou/names." in table.caption
+    assert "Oracle captions (made from the ground truth) are used in row 1.0; column miou/names." in table.caption
 
 
 def test_the_work_on_a_table_is_proportional_to_its_cells(make_cell, monkeypatch: pytest.MonkeyPatch) -> None:

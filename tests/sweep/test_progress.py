@@ -87,7 +87,7 @@ def test_an_evaluation_that_was_never_measured_is_named(cells, write):
     write(cells[0], started(0), loss(10, 20))
     lines, _ = shown(cells[:2], 80, at_once=1)
     # 90 + 100 steps of 2 s
-    assert lines[0].endswith("about 0:06:20 left and evaluation") and lines[2].endswith("0:03:00 + eval")
+    assert lines[0].endswith("about 0:06:20 left, plus evaluation") and lines[2].endswith("0:03:00 + eval")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -111,7 +111,7 @@ def test_a_low_terminal_shows_some_and_counts_the_others(make_cell, write):
     for cell in cells:
         write(cell, started(0), loss(10, 20))
     lines, _ = shown(cells, 80, height=12, at_once=30)
-    assert len(lines) <= 11 and "30 training" in lines[0] and lines[-1] == "and 24 more in training"
+    assert len(lines) <= 11 and "30 training" in lines[0] and lines[-1] == "and 24 more cells in training"
 
 
 def test_without_a_terminal_lines_say_what_ended_and_what_runs(busy, monkeypatch):

@@ -20,10 +20,12 @@ from tadp_ray.config.vocabulary import ExpandedText, StrictModel
 
 
 class LatentConfig(StrictModel):
-    """Encoding of images as latents. Short forms of the published pairs: `ls` (TADP, VPD(LS)) and `vpd` (VPD, VPD(R))."""
+    """How images are encoded as latents. Short forms: `ls` (sample, scaled: TADP, VPD(LS)) and `vpd` (mode, raw: VPD, VPD(R))."""
 
-    draw: Literal["sample", "mode"] = Field("sample", description="a sample of the VAE's posterior, or its mode")
-    scale: Literal["scaled", "raw"] = Field("scaled", description="multiply by the VAE's scaling factor, or not")
+    draw: Literal["sample", "mode"] = Field("sample", description="sample or mode of the VAE's posterior")
+    scale: Literal["scaled", "raw"] = Field(
+        "scaled", description="scaled: latents are multiplied by the VAE's scaling factor; raw: they are not"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -47,20 +49,22 @@ def one_or_several(value: object) -> str:
 
 
 class TrainableConfig(StrictModel):
-    """The parameters of the denoiser that are trained."""
+    """Which parameters of the denoiser are trained."""
 
     kind: Literal["full", "frozen", "attention_only"] = Field(
-        description="full: all (code); frozen: none, a probe; attention_only: those of a U-Net's attention blocks, with their "
-        "norms, projections and feed-forward layers, or of a transformer's attention layers"
+        description="full: all parameters (code); frozen: no parameters (a probe); attention_only: in a U-Net, the attention "
+        "blocks with their norms, projections and feed-forward layers; in a transformer, only its attention layers"
     )
 
 
 class LoRAConfig(StrictModel):
-    """A trained low-rank update of frozen layers of the denoiser: W + alpha / rank * B A, where B starts at zero (LoRA)."""
+    """A trained low-rank update of frozen layers of the denoiser: W + alpha / rank * B A, where B is zero at first (LoRA)."""
 
     kind: Literal["lora"]
-    rank: int = Field(4, ge=1, description="rows of A and columns of B")
-    alpha: float | None = Field(None, gt=0, description="scale of the update, times 1 / rank; none: equal to rank")
+    rank: int = Field(4, ge=1, description="rank of the update: the number of rows of A and of columns of B")
+    alpha: float | None = Field(
+        None, gt=0, description="the update is multiplied by alpha / rank; null: alpha equals rank"
+    )
     # A union that takes names, too, passes on Python's lists, which are no tuples in strict mode.
     targets: Annotated[
         tuple[str, ...],
@@ -68,7 +72,7 @@ class LoRAConfig(StrictModel):
     ] = Field(
         ("to_q", "to_k", "to_v", "to_out.0"),
         min_length=1,
-        description="names, or ends of names, of linear layers and convolutions, as diffusers calls them; the default are the "
+        description="names in diffusers, or ends of names, of the linear layers and convolutions to adapt. The default is the "
         "projections of every attention layer",
     )
 
@@ -110,30 +114,34 @@ LATENTS = {"ls": {"draw": "sample", "scale": "scaled"}, "vpd": {"draw": "mode", 
 
 
 class LatentDiffusionKeys(StrictModel):
-    """The keys of every family whose denoiser works on the latents of a VAE, and of which `trainable` is trained."""
+    """Keys of all backbone families whose denoiser works on the latents of a VAE."""
 
     weights: ExpandedText
     latent: LatentConfig = LatentConfig()
     timestep: Annotated[
         Annotated[Timestep, Tag("one")] | Annotated[tuple[Timestep, ...], Field(min_length=1), Tag("several")],
         Discriminator(one_or_several),
-    ] = Field(1, description="the denoiser's timestep; of several, e.g. [1, 100, 300], it runs once at each (code: 1)")
+    ] = Field(
+        1,
+        description="timestep of the denoiser, or a list such as [1, 100, 300]: the denoiser runs once at each (code: 1)",
+    )
     timestep_features: TimestepFeatures = Field(
         "concatenated",
-        description="how the features at several timesteps, with the attention maps of each, are combined in every level",
+        description="how the features at several timesteps, including their attention maps, are combined in each level",
     )
     noise_samples: int = Field(
         0,
         ge=0,
-        description="samples of noise, each added to the latents as by forward diffusion to the timestep; the features are "
-        "the mean over the samples; 0: the latents stay clean (code: 0)",
+        description="number of noise samples. Each is added to the latents as in forward diffusion to the timestep, and the "
+        "features are averaged over the samples; 0: the latents stay clean (code: 0)",
     )
     detach_attention: bool = Field(
-        True, description="detach the attention maps from the gradient, as in the published code"
+        True, description="whether attention maps are detached, so that no gradient flows through them (code: true)"
     )
     trainable: Trainable = Field(
         TrainableConfig(kind="full"),
-        description="what is trained of the denoiser: full, frozen, attention_only or lora, or a group of kind and LoRA's keys",
+        description="which part of the denoiser is trained: full, frozen, attention_only or lora, or a group with kind and the "
+        "keys of LoRA",
     )
 
     @field_validator("timestep", mode="before")

@@ -19,19 +19,20 @@ class PixArtKeys(LatentDiffusionKeys):
     """PixArt-alpha or PixArt-Sigma: a frozen VAE and text encoder, and a trained diffusion transformer (DiT)."""
 
     backbone: Literal["pixart"]
-    weights: ExpandedText = Field(description="a diffusers folder, or a hub id")
+    weights: ExpandedText = Field(description="a diffusers folder or a hub id")
     layers: Annotated[
         Annotated[Literal["spread"], Tag("one")] | Annotated[tuple[str, ...], Field(min_length=1), Tag("several")],
         Discriminator(one_or_several),
     ] = Field(
         "spread",
-        description="blocks whose states are read, block0 to block27 in PixArt. spread: four at equal distances, the last "
-        "among them; or a list of four names, the first for the largest level, or of one, which all levels read. Nothing runs "
-        "after the last of them",
+        description="blocks whose outputs are read; PixArt has block0 to block27. spread: four evenly spaced blocks that include "
+        "the last one; or a list of block names: either four, the first for the largest level, or one that all levels read. "
+        "Blocks after the last one that is read do not run",
     )
     attention_maps: Literal["none", "cross"] = Field(
         "cross",
-        description="cross: append the cross-attention maps of all blocks that run, one for each token, to the middle two levels",
+        description="cross: append cross-attention maps, one for each token, to the middle two levels. The maps are averaged "
+        "over all blocks that run; none: append no maps",
     )
 
     @model_validator(mode="after")

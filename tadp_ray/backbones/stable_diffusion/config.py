@@ -25,26 +25,28 @@ LayersKey = Annotated[
 
 
 class UNetKeys(LatentDiffusionKeys):
-    """The keys of every family whose denoiser is a diffusers U-Net."""
+    """Keys of all backbone families whose denoiser is a diffusers U-Net."""
 
     unet_init: Literal["pretrained", "random"] = Field(
         "pretrained",
-        description="random: random weights in U-Net and text encoder, not in the VAE (a control experiment)",
+        description="pretrained: the model's weights; random: random weights in the U-Net and the text encoder, but not in the "
+        "VAE (a control experiment)",
     )
     layers: LayersKey = Field(
         "decoder",
-        description="layers of the U-Net that are read. decoder: up0.2, up1.1, up2.1, up3.1, the published ones; encoder: the "
-        "last of each level on the way down, down0.1 to down3.1; or a list of names, down0.0 to down3.1, mid.0, up3.0 to up0.2, "
-        "of which several of a level are concatenated; level 0 is the largest. Nothing runs after the last of them "
-        "(code: decoder)",
+        description="layers of the U-Net whose outputs are read. decoder: up0.2, up1.1, up2.1, up3.1, the published choice; "
+        "encoder: the last layer of each level on the downward path, down0.1 to down3.1; encoder+decoder: both; or a list of "
+        "names: down0.0 to down3.1, mid.0, up3.0 to up0.2. Several layers of a level are concatenated. Level 0 is the largest. "
+        "Layers after the last one that is read do not run (code: decoder)",
     )
     attention_maps: Maps = Field(
-        "cross", description="attention maps to append to the features (code: cross; none for depth)"
+        "cross", description="attention maps that are appended to the features (code: cross; for depth: none)"
     )
     map_layers: LayersKey = Field(
         "encoder+decoder",
-        description="layers over whose attention maps are averaged in each level, as far as they run: those of the middle two "
-        "levels on the way down, on the way up, or both; or a list of names (code: encoder+decoder)",
+        description="layers whose attention maps are averaged in each level, if the layers run. encoder, decoder or "
+        "encoder+decoder: those of the middle two levels on the downward path, the upward path, or both; or a list of names "
+        "(code: encoder+decoder)",
     )
 
     @model_validator(mode="after")
@@ -78,6 +80,6 @@ class StableDiffusionKeys(UNetKeys):
     )
     embeddings: ExpandedPath | None = Field(
         None,
-        description="file of a learned token (from tadp-ray personalize, or a published learned_embeds.bin) for captions and "
-        "caption.modifiers",
+        description="file with a learned token, from tadp-ray personalize or a published learned_embeds.bin. Captions and "
+        "caption.modifiers can use the token",
     )

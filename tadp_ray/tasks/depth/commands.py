@@ -10,10 +10,12 @@ from tadp_ray.tasks.options import ImagesOption, PredictionsOption, SystemsOptio
 if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison
 
-UnitsOption = Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 in millimetres, 1 in metres.")]
-FarthestOption = Annotated[float, typer.Option(min=0.01, help="Metres; what is farther away is not scored.")]
+UnitsOption = Annotated[float, typer.Option(min=1e-6, help="Units per metre: 1000 for millimetres, 1 for metres.")]
+FarthestOption = Annotated[
+    float, typer.Option(min=0.01, help="Maximum depth in metres. Pixels at this depth or farther are not scored.")
+]
 EigenCropOption = Annotated[
-    bool, typer.Option("--eigen-crop", help="Score only what is usual on NYUv2's images of 480x640.")
+    bool, typer.Option("--eigen-crop", help="Score only the crop of Eigen et al., for NYUv2 images of 480x640 pixels.")
 ]
 
 
@@ -25,9 +27,9 @@ def score(
     max_depth: FarthestOption = 10.0,
     eigen_crop: EigenCropOption = False,
 ) -> dict[str, float]:
-    """Depth maps: delta1..3, abs_rel, sq_rel, rmse, rmse_log, log10 and silog, per image, then averaged over images.
+    """Score depth maps: delta1..3, abs_rel, sq_rel, rmse, rmse_log, log10 and silog of each image, averaged over images.
 
-    Depth maps are PNG of 16 bits, or .npy; 0 in a target is no reading.
+    Depth maps are 16-bit PNG or .npy files. A value of 0 in a target means that there is no reading.
     """
     from tadp_ray.tasks.depth.scoring import score_depth
 
@@ -40,13 +42,15 @@ def picture(
     targets: TargetsOption,
     prediction_scale: Annotated[
         list[float],
-        typer.Option(min=1e-6, help="Units per metre, of all systems, or repeated for each in their order."),
+        typer.Option(
+            min=1e-6, help="Units per metre for all systems. Or repeat the option, once for each --system in order."
+        ),
     ],
     target_scale: UnitsOption,
     max_depth: FarthestOption = 10.0,
     eigen_crop: EigenCropOption = False,
 ) -> "Comparison":
-    """Depth maps with their scale in metres; frames show where squared errors differ most."""
+    """Draw depth maps with a colour scale in metres. Frames mark where squared errors differ most."""
     from tadp_ray.tasks.depth.scoring import compare_depth
 
     scales = prediction_scale * len(systems) if len(prediction_scale) == 1 else prediction_scale

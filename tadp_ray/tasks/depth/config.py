@@ -29,16 +29,23 @@ register_task(
 
 @register_head("vpd_depth", task="depth", implementation="tadp_ray.tasks.depth.vpd_head:DepthHead")
 class DepthHeadConfig(StrictModel):
-    """Depth: VPD's fusion of the levels and its up-sampling decoder (published for NYUv2)."""
+    """Depth: VPD's head, which fuses the feature levels and upsamples them (published for NYUv2)."""
 
     kind: Literal["vpd_depth"]
-    fused: int = Field(1536, ge=16, multiple_of=16, description="channels of the fused levels (code: 1536)")
-    deconvolved: int = Field(32, ge=8, multiple_of=8, description="channels of the three deconvolutions (code: 32)")
-    channels: int = Field(192, ge=8, multiple_of=8, description="channels before and after up-sampling (code: 192)")
+    fused: int = Field(1536, ge=16, multiple_of=16, description="number of channels of the fused levels (code: 1536)")
+    deconvolved: int = Field(
+        32, ge=8, multiple_of=8, description="number of channels of each of the three deconvolutions (code: 32)"
+    )
+    channels: int = Field(
+        192,
+        ge=8,
+        multiple_of=8,
+        description="number of channels of the convolutions before and after the bilinear upsampling (code: 192)",
+    )
     unpadded: int | None = Field(
         None,
         ge=32,
-        description="height and width in pixels of a view before it is padded at the bottom and the right: features of the "
-        "padding are cut off before they are decoded (code: 480, of 512); none: the whole padded view is decoded",
+        description="height and width in pixels of a view before it is padded at the bottom and the right. Features of the "
+        "padding are cut off before decoding (code: 480 of 512); null: the whole padded view is decoded",
     )
-    max_depth: float = Field(10.0, gt=0, description="metres that the sigmoid's 1 stands for (code: 10)")
+    max_depth: float = Field(10.0, gt=0, description="depth in metres for a sigmoid output of 1 (code: 10)")

@@ -12,26 +12,28 @@ if TYPE_CHECKING:
 
 ObjectsOption = Annotated[Path, typer.Option(help="Folder of VOC annotations (XML), or a COCO annotation file (JSON).")]
 SpelledOption = Annotated[
-    list[str], typer.Option(help="Names, as targets spell them: a,b,c or a text file with one a line.")
+    list[str], typer.Option(help="Class names as spelled in the targets: a,b,c, or a text file with one name per line.")
 ]
 
 
 def score(
     predictions: Annotated[
-        Path, typer.Option(help="Folder of VOC's comp4_det_test_<class>.txt, or a COCO results file (JSON).")
+        Path, typer.Option(help="Folder of VOC files comp4_det_test_<class>.txt, or a COCO results file (JSON).")
     ],
     targets: ObjectsOption,
     classes: SpelledOption,
     images: Annotated[
-        Path | None, typer.Option(help="List of images to score, e.g. ImageSets/Main/test.txt.", show_default="all")
+        Path | None,
+        typer.Option(help="File that lists the images to score, e.g. ImageSets/Main/test.txt.", show_default="all"),
     ] = None,
 ) -> dict[str, float]:
-    """Boxes: average precision in percent, as Pascal VOC counts (ap, ap50, ap75; *_voc07 in 11 points) and as COCO does.
+    """Score boxes: average precision in percent, as defined by Pascal VOC (ap, ap50, ap75) and by COCO (coco_*).
 
-    ap is the mean over overlaps of 0.5, 0.55 .. 0.95. Objects marked difficult are neither missed nor wrongly found.
-    In COCO's metrics, any number of detections may lie in an object marked iscrowd.
+    Metrics named *_voc07 use 11 points, as VOC 2007 does. ap is the mean over IoU thresholds of 0.5, 0.55, ..., 0.95. Missing
+    an object marked difficult is not an error, and neither is detecting it. In the COCO metrics, any number of detections may
+    match an object marked iscrowd.
 
-    VOC keeps the annotations of all splits in one folder: give the split's list by --images.
+    VOC keeps the annotations of all splits in one folder, so use --images to select the images of a split.
     """
     from tadp_ray.tasks.detection.scoring import score_detection
 
@@ -42,17 +44,20 @@ def picture(
     systems: Annotated[
         dict[str, Path],
         typer.Option(
-            "--system", help="NAME=folder of VOC's comp4_det_test_<class>.txt, or COCO results file; one or more."
+            "--system",
+            help="NAME=PATH, a name and a folder of VOC files comp4_det_test_<class>.txt or a COCO results file. Can be "
+            "repeated: the first system is compared with the others. With a single system, examples are drawn.",
         ),
     ],
     images: ImagesOption,
     targets: ObjectsOption,
     classes: SpelledOption,
     listed: Annotated[
-        Path | None, typer.Option("--list", help="List of images, e.g. ImageSets/Main/test.txt.", show_default="all")
+        Path | None,
+        typer.Option("--list", help="File that lists the images, e.g. ImageSets/Main/test.txt.", show_default="all"),
     ] = None,
 ) -> "Comparison":
-    """Boxes with classes and scores of at least one half."""
+    """Draw boxes whose score is at least 0.5, with their classes and scores."""
     from tadp_ray.tasks.detection.scoring import compare_detection
 
     return compare_detection(systems, targets, images, classes, listed)

@@ -28,12 +28,16 @@ Side = Annotated[int, Field(ge=1)]
 
 @register_head("faster_rcnn", task="detection", implementation="tadp_ray.tasks.detection.faster_rcnn:DetectionHead")
 class FasterRCNNConfig(StrictModel):
-    """Detection: torchvision's Faster R-CNN on a pyramid of the levels (published for Pascal VOC)."""
+    """Detection: torchvision's Faster R-CNN on a feature pyramid (published for Pascal VOC)."""
 
     kind: Literal["faster_rcnn"]
-    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
-    representation: int = Field(1024, ge=16, description="width of the box head (code: 1024)")
-    samples: int = Field(512, ge=8, description="proposals per image that the box head is trained on (code: 512)")
+    channels: int = Field(256, ge=8, multiple_of=8, description="number of channels of the pyramid (code: 256)")
+    representation: int = Field(1024, ge=16, description="width of the layers of the box head (code: 1024)")
+    samples: int = Field(
+        512, ge=8, description="number of proposals per image that are sampled to train the box head (code: 512)"
+    )
     anchors: tuple[Side, ...] = Field(
-        (32, 64, 128, 256), min_length=1, description="anchor side in image pixels at each level, largest level first"
+        (32, 64, 128, 256),
+        min_length=1,
+        description="side of the anchors of each level in image pixels, largest level first",
     )

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tadp_ray.pictures.comparison import Comparison
 
 IgnoreOption = Annotated[
-    list[int] | None, typer.Option(help="Target value that is not scored; may be repeated.", show_default="255")
+    list[int] | None, typer.Option(help="Target value that is not scored. Can be repeated.", show_default="255")
 ]
 
 
@@ -20,12 +20,13 @@ def score(
     classes: ClassesOption,
     ignore: IgnoreOption = None,
     reduce_zero_label: Annotated[
-        bool, typer.Option("--reduce-zero-label", help="In both folders label k is class k-1, 0 none (ADE20K).")
+        bool,
+        typer.Option("--reduce-zero-label", help="In both folders, label k is class k-1, and 0 is no class (ADE20K)."),
     ] = False,
 ) -> dict[str, float]:
-    """Label maps: mean intersection over union, accuracy, and the IoU of each class, in percent over all images.
+    """Score label maps: mean intersection over union (IoU), pixel accuracy and the IoU of each class, in percent.
 
-    Label maps are PNG of one channel, grey or palette, whose values are class numbers.
+    All images are pooled. Label maps are single-channel PNG files, grey or palette, whose values are class indices.
     """
     from tadp_ray.tasks.segmentation.scoring import score_segmentation
 
@@ -39,10 +40,11 @@ def picture(
     classes: ClassesOption,
     ignore: IgnoreOption = None,
     reduce_zero_label: Annotated[
-        bool, typer.Option("--reduce-zero-label", help="In all folders label k is class k-1, 0 none (ADE20K).")
+        bool,
+        typer.Option("--reduce-zero-label", help="In all folders, label k is class k-1, and 0 is no class (ADE20K)."),
     ] = False,
 ) -> "Comparison":
-    """Label maps, with the names of their regions; frames show where correct pixels differ most."""
+    """Draw label maps with the names of their regions. Frames mark where correct pixels differ most."""
     from tadp_ray.tasks.segmentation.scoring import compare_segmentation
 
     return compare_segmentation(systems, targets, images, classes, ignore or [255], reduce_zero_label)

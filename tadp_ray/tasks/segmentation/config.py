@@ -30,12 +30,14 @@ class SemanticFPNConfig(StrictModel):
     """Segmentation: mmseg's feature pyramid and Semantic FPN head (published for ADE20K and Cityscapes)."""
 
     kind: Literal["semantic_fpn"] = "semantic_fpn"
-    channels: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid and of the head (code: 256)")
-    dropout: float = Field(0.1, ge=0, lt=1, description="share of head channels dropped in training (code: 0.1)")
-    classifier_std: float = Field(
-        0.01, gt=0, le=1, description="standard deviation of the last layer's first weights (code: 0.01)"
+    channels: int = Field(256, ge=8, multiple_of=8, description="number of channels of pyramid and head (code: 256)")
+    dropout: float = Field(
+        0.1, ge=0, lt=1, description="fraction of the head's channels dropped in training (code: 0.1)"
     )
-    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="code: cross_entropy")
+    classifier_std: float = Field(
+        0.01, gt=0, le=1, description="standard deviation of the initial weights of the last layer (code: 0.01)"
+    )
+    loss: Literal["cross_entropy", "focal"] = Field("cross_entropy", description="training loss (code: cross_entropy)")
 
 
 @register_head("smp_fpn", task="segmentation", implementation="tadp_ray.tasks.segmentation.smp_fpn:SmpFPNHead")
@@ -43,7 +45,11 @@ class SmpFPNConfig(StrictModel):
     """Segmentation: the feature pyramid of segmentation-models-pytorch (published for Pascal VOC)."""
 
     kind: Literal["smp_fpn"]
-    pyramid: int = Field(256, ge=8, multiple_of=8, description="width of the pyramid (code: 256)")
-    channels: int = Field(128, ge=32, multiple_of=32, description="width of the head (code: 128)")
-    dropout: float = Field(0.2, ge=0, lt=1, description="share of head channels dropped in training (code: 0.2)")
-    loss: Literal["focal", "cross_entropy"] = Field("focal", description="focal (code) or cross_entropy (S)")
+    pyramid: int = Field(256, ge=8, multiple_of=8, description="number of channels of the pyramid (code: 256)")
+    channels: int = Field(128, ge=32, multiple_of=32, description="number of channels of the head (code: 128)")
+    dropout: float = Field(
+        0.2, ge=0, lt=1, description="fraction of the head's channels dropped in training (code: 0.2)"
+    )
+    loss: Literal["focal", "cross_entropy"] = Field(
+        "focal", description="training loss: focal as in the published code, or cross_entropy as in Table S3 (f)"
+    )
