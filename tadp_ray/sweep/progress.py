@@ -127,7 +127,7 @@ class SweepProgress:
         left = [state.seconds_left(speed, each or 0, last or 0) for state in states]
         # One cell cannot be split between workers.
         seconds = max(sum(left) / self._at_once, max(left))
-        return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else ", plus evaluation")
+        return f"about {clock(seconds)} left" + ("" if last is not None or not seconds else " + evaluation")
 
     def news(self, states: Sequence[CellState]) -> list[str]:
         """Return a line for each cell that has ended since the last call, and every half minute one on what trains."""

@@ -87,7 +87,7 @@ def test_an_evaluation_that_was_never_measured_is_named(cells, write):
     write(cells[0], started(0), loss(10, 20))
     lines, _ = shown(cells[:2], 80, at_once=1)
     # 90 + 100 steps of 2 s
-    assert lines[0].endswith("about 0:06:20 left, plus evaluation") and lines[2].endswith("0:03:00 + eval")
+    assert lines[0].endswith("about 0:06:20 left + evaluation") and lines[2].endswith("0:03:00 + eval")
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
