@@ -185,5 +185,5 @@ class Verdict(BaseModel):
 
     @property
     def sentence(self) -> str:
-        """`right captions beat wrong ones (18.7 ± 2.2 [13.2, 24.2] points of mIoU (3 seeds); at least 0): holds`."""
+        """`correct captions beat wrong ones (18.7 ± 2.2 [13.2, 24.2] points of mIoU (3 seeds); at least 0): holds`."""
         return f"{self.text} ({self.shown}; {self.aim}): {self.verdict}"

@@ -194,12 +194,13 @@ def aim_text(least: float, deviations: float) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """Return `points of mIoU` for percentages, `of RMSE (m)` for other metrics."""
+    """Return `points of mIoU` for a percentage, `m of RMSE` for a metric in metres, and `of AbsRel` for one without a unit."""
     name, base = metric_title(metric), metric.partition("/")[0]
     if name == metric and metric_title(base) != base:
         # A metric on another data set (miou/night) has the unit of the plain one.
         name = metric_title(base)
-    return f"points of {name.partition(' (%)')[0]}" if "(%)" in name else f"of {name}"
+    name, _, unit = name.removesuffix(")").partition(" (")
+    return f"{'points' if unit == '%' else unit} of {name}".lstrip()
 
 
 def judge_measures(claims: Sequence[Measure], measured: Mapping[str, Measured]) -> list[Verdict]:

@@ -245,14 +245,14 @@ def intervals_note(seeds: int, images: Images) -> str:
     if seeds >= MIN_COUNT:
         return (
             f"Mean over the seeds that both rows have, with Student's {PERCENT} % interval of the difference within a seed, not "
-            "corrected for several comparisons. A filled point is told apart from zero."
+            "corrected for multiple comparisons. A filled point differs from zero: its interval does not contain it."
         )
     few = "One seed" if seeds == 1 else f"{seeds} seeds"
     if not images:
-        return f"{few}, so there are no intervals and nothing is judged."
+        return f"{few}, so there are no intervals and no verdicts."
     return (
         f"{few}: the {PERCENT} % intervals cover only the sampling of the scored images ({RESAMPLES} resamples), not that of "
-        "training. A filled point says that these images suffice; nothing is judged."
+        "training. A filled point differs from zero on these images; there are no verdicts."
     )
 
 

@@ -184,7 +184,7 @@ class ExperimentPlan(Plan):
 def oracle_line(which: str, sources: Iterable[str]) -> str:
     """Return a line such as `oracle: the captions of all cells use the ground truth ...`."""
     named = ", ".join(sorted(set(sources)))
-    return f"oracle: {which} use the ground truth, of scored images too (caption.source: {named})"
+    return f"oracle: {which} use the ground truth, also of the scored images (caption.source: {named})"
 
 
 def scored_oracle_line(names: Iterable[str]) -> str:

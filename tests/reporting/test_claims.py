@@ -137,11 +137,11 @@ def test_less_of_an_error_is_better() -> None:
     assert (
         found.value == pytest.approx(0.35)
         and found.holds
-        and found.figure == "0.350 ± 0.100 [0.102, 0.598] of RMSE (m) (3 seeds)"
+        and found.figure == "0.350 ± 0.100 [0.102, 0.598] m of RMSE (3 seeds)"
     )
     # With one digit the difference would be shown as nothing.
     found = judged_of(difference(min=0.03), table({"low": seeds(*[0.341] * 3), "high": seeds(*[0.301] * 3)}, "rmse"))
-    assert found.sentence == "c (0.040 ± 0.000 [0.040, 0.040] of RMSE (m) (3 seeds); at least 0.03): holds"
+    assert found.sentence == "c (0.040 ± 0.000 [0.040, 0.040] m of RMSE (3 seeds); at least 0.03): holds"
 
 
 def test_a_claim_with_a_missing_place_is_not_decided() -> None:

@@ -174,7 +174,7 @@ def test_rows_are_compared_with_each_other_by_seeds_or_not_judged(
     first = [cell for cell in cells if cell.seed == 0]
     one = {cell.fingerprint: done[cell.fingerprint] for cell in first}
     (chart,) = compared(None, build_table(spec, first, one), one, {})
-    assert chart.note == "One seed, so there are no intervals and nothing is judged."
+    assert chart.note == "One seed, so there are no intervals and no verdicts."
     assert {own["apart"] for own in chart.spec["data"]["values"]} == {False}
 
 

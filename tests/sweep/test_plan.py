@@ -415,7 +415,7 @@ def test_cells_told_ground_truth_names_are_called_an_oracles_before_training_and
     experiment: Path, tmp_path: Path
 ) -> None:
     plan = make_plan(experiment, "pocket")
-    line = "oracle: the captions of all cells use the ground truth, of scored images too (caption.source: oracle)"
+    line = "oracle: the captions of all cells use the ground truth, also of the scored images (caption.source: oracle)"
     assert plan.oracle == line and line in list(preview(plan, {}, [], at_once=2).lines())
     assert {cell_run_spec("parent", cell).tags["tadp.oracle"] for cell in plan.cells} == {"true"}
     rows = "{a: {caption.source: 'null'}, b: {caption.source: template, data.target_domain: night}}"
@@ -444,7 +444,7 @@ def test_a_store_whose_header_says_oracle_makes_its_cells_an_oracles(experiment:
         told = f"{{source: store, store: {tmp_path / name}, target_store: {target}}}"
         return plan_one(tmp_path / "recipe.yaml", [f"caption={told}"], 0)
 
-    assert plan("said.jsonl").oracle.endswith("of scored images too (caption.source: store)")
+    assert plan("said.jsonl").oracle.endswith("also of the scored images (caption.source: store)")
     assert plan("blip.jsonl").oracle is None
     assert plan("blip.jsonl", str(tmp_path / "said.jsonl")).cells[0].uses_ground_truth
     (cell,) = plan("said.jsonl").cells
