@@ -444,7 +444,7 @@ def truth(
     data: str | None,
     of_data: Mapping[str, Any],
     oracle: Path | None = None,
-) -> tuple[Sequence[str], dict[str, tuple[str, ...]]]:
+) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
     """Return the class names, and the classes in each image, from label maps, a published data set or a recipe, or an oracle.
 
     Args:

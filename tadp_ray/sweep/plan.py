@@ -17,6 +17,7 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data.datasets import Datasets, class_names, remarks
 from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
+from tadp_ray.registry import TASKS
 from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.tracking.names import check_classes
 from tadp_ray.training.digests import all_hashed
@@ -174,6 +175,23 @@ class ExperimentPlan(Plan):
     """The table that the cells fill, which gives each cell's (row, column)."""
     command: str
     """That runs the same sweep."""
+
+    def check(self, cells: Sequence[Cell], cache: Callable[[], "Cache"] | None = None) -> None:
+        """Check as `Plan.check`, and that the cells will have those of the table's metrics that belong to one class.
+
+        Raises:
+            UserError: the first problem found.
+        """
+        for data, task in {(cell.recipe.data, cell.recipe.task): None for cell in cells}:
+            scored = self.datasets.open(data, "val")
+            absent = scored.absent() if isinstance(scored, FileDataset) else []
+            for name in absent:
+                if (metric := f"{TASKS[task].by_class}/{name}") in self.table.metrics:
+                    raise UserError(
+                        f"{self.source.file}: table.metrics={metric!r}: no scored image shows {name}, so no cell will have this "
+                        "metric; leave it out"
+                    )
+        super().check(cells, cache)
 
     @property
     def layout(self) -> dict[str, Any]:

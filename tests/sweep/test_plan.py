@@ -16,6 +16,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.shipped import shipped
+from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.planning import plan_one
@@ -483,6 +484,21 @@ def test_a_metric_that_cells_will_not_have_is_refused_before_anything_is_trained
     assert make_plan(experiment, "pocket", overrides=["data.extra_styles=[night]"]).recipe.data.extra_styles == (
         "night",
     )
+
+
+def test_the_metric_of_a_class_that_no_scored_image_shows_is_refused(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    experiment.write_text(experiment.read_text().replace("table:", "table:\n  metrics: ['iou/car']"))
+    plan = make_plan(experiment, "pocket")
+    files = FileDataset.__new__(FileDataset)
+    monkeypatch.setattr(plan.datasets, "open", lambda *_: files)
+    monkeypatch.setattr(Plan, "check", lambda *_: None)
+    monkeypatch.setattr(FileDataset, "absent", lambda _: ["bus"])
+    plan.check(plan.selected)
+    monkeypatch.setattr(FileDataset, "absent", lambda _: ["bus", "car"])
+    with pytest.raises(UserError, match=r"tiny.yaml: table.metrics='iou/car': no scored image shows car, so no cell"):
+        plan.check(plan.selected)
 
 
 def test_train_and_sweep_plan_the_same_cell_of_the_same_scale(experiment: Path, tmp_path: Path) -> None:
