@@ -90,7 +90,8 @@ def replace_on_disk(draft: Path, path: Path) -> None:
     """Replace a file by a complete one; after a power failure the old or the new file exists, never an empty one."""
     # Libraries make drafts that only their owner may read. Some file systems have no modes.
     with suppress(OSError):
-        draft.chmod(draft.stat().st_mode | (0o666 & ~UMASK))
+        if stat.S_IMODE(draft.stat().st_mode) == 0o600:
+            draft.chmod(0o666 & ~UMASK)
     sync(draft)
     draft.replace(path)
     # Some network file systems cannot sync a folder.

@@ -46,6 +46,9 @@ def test_what_a_library_wrote_is_as_open_as_other_files(tmp_path: Path) -> None:
     with drafted(tmp_path / "tensors") as draft:
         draft.touch(0o600)
     assert (tmp_path / "tensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+    with drafted(tmp_path / "closed") as draft:
+        draft.touch(0o640)
+    assert (tmp_path / "closed").stat().st_mode & 0o777 == 0o640, "as the folder's rules have it"
 
 
 def test_threads_may_write_the_same_file_at_once(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ class ImportedStore(CaptionStore):
     left_out: tuple[str, ...] = ()
     """The file's names of images that are none of those asked for."""
     elsewhere: tuple[str, ...] = ()
-    """The file's names with other folders than those of the images that they were taken for."""
+    """The file's names in another folder than the images that they were taken for."""
 
 
 def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = None) -> ImportedStore:
@@ -74,7 +74,7 @@ def import_store(path: Path, ids: Mapping[str, Path] | Collection[str] | None = 
     names = {image_id: store.names[key] for image_id, key in origin.items() if key in store.names}
     left_out = tuple(key for key in store.captions if key not in meant)
     files = ids if isinstance(ids, Mapping) else {}
-    elsewhere = tuple(key for key in meant if files and not in_same_folders(key, files[meant[key]]))
+    elsewhere = tuple(key for key in meant if files and folder_of(key) not in ("", files[meant[key]].parent.name))
     return ImportedStore(captions, header, names=names, tags=tags, left_out=left_out, elsewhere=elsewhere)
 
 
@@ -101,6 +101,11 @@ def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> d
         placed = {key for key, image_id in found.items() if key not in bare and in_same_folders(key, ids[image_id])}
         found = {key: image_id for key, image_id in found.items() if not placed or key in placed | bare}
     return found
+
+
+def folder_of(key: str) -> str:
+    """Return the name of the folder in a name of an image; empty if there is none."""
+    return PurePosixPath(key).parent.name
 
 
 def in_same_folders(key: str, file: Path) -> bool:

@@ -114,7 +114,8 @@ def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | 
         UserError: it is broken JSON, or neither JSON nor a table; the iterator raises it for an entry of another shape.
     """
     first, *others = lines_of(text)
-    if separator := separator_of(first):
+    is_json = first.lstrip().startswith(("{", "["))
+    if not is_json and (separator := separator_of(first)):
         return "a table", table_rows(text, path, separator)
     if first.lstrip().startswith("{") and _is_line(first, bool(others)):
         return "one object a line", object_rows(_objects(text, path), path)
@@ -171,7 +172,7 @@ def table_rows(text: str, path: Path, separator: str) -> Iterator[tuple[str, str
             )
         if header.count(caption) > 1 or header.count(image) > 1:
             raise UserError(
-                f"{path}, line 1: the table's columns are {', '.join(header)}; take the second one of a name away"
+                f"{path}, line 1: the table's columns are {', '.join(header)}; remove the second column of the same name"
             )
         for row in reader:
             place = f"line {reader.line_num}"

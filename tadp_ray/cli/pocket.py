@@ -34,9 +34,7 @@ def pretrain(
     size: Annotated[int, typer.Option(help="Height and width of a scene in pixels: 32, 64, 96 or 128.")] = 64,
     seed: Annotated[
         int,
-        typer.Option(
-            min=0, max=SEED_MAX, help="Random seed of the scenes, the initial weights and the sampling order."
-        ),
+        typer.Option(min=0, help="Random seed of the scenes, the initial weights and the sampling order."),
     ] = 0,
     start: Annotated[
         Path | None,

@@ -125,12 +125,7 @@ def oracle(
     from tadp_ray.captions.store import check_out
 
     check_out(out)
-    of_masks = {
-        "--classes": classes,
-        "--ignore": ignore,
-        "--reduce-zero-label": reduce_zero_label,
-        "--mask-suffix": mask_suffix,
-    }
+    of_masks = mask_options(classes, ignore, reduce_zero_label, mask_suffix)
     names, present = truth(masks, of_masks, data, {"--root": root, "--split": split})
     if without_background:
         names, present = foreground(names), things_in(present)
@@ -368,12 +363,7 @@ def align(
 
     if plot:
         check_png("--plot", plot)
-    of_masks = {
-        "--classes": classes,
-        "--ignore": ignore,
-        "--reduce-zero-label": reduce_zero_label,
-        "--mask-suffix": mask_suffix,
-    }
+    of_masks = mask_options(classes, ignore, reduce_zero_label, mask_suffix)
     names, present = truth(masks, of_masks, data, {"--root": root, "--split": split}, oracle)
     if unknown := set(without or ()) - set(names):
         raise UserError(f"--without {min(unknown)}: not one of the classes {', '.join(names)}")
@@ -436,6 +426,18 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
     console.print(table)
+
+
+def mask_options(
+    classes: str | None, ignore: Sequence[int] | None, reduce_zero_label: bool, suffix: str
+) -> dict[str, Any]:
+    """Return the options that belong to --masks, by their names."""
+    return {
+        "--classes": classes,
+        "--ignore": ignore,
+        "--reduce-zero-label": reduce_zero_label,
+        "--mask-suffix": suffix,
+    }
 
 
 def truth(

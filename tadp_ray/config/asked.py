@@ -11,7 +11,7 @@ from pydantic import JsonValue, ValidationError
 from tadp_ray.config.cell import grid, recipe_at
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, check_table
-from tadp_ray.config.load import check_key, load_recipe_values, validate
+from tadp_ray.config.load import check_key, load_recipe_values, read_yaml, validate
 from tadp_ray.config.metrics import main_metric, metric_title
 from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.shipped import shipped
@@ -128,10 +128,9 @@ def check_name(name: str) -> str:
         )
     if name in shipped("experiments"):
         raise ConfigError([f"--name {name}: a shipped experiment is called so; choose another name"])
-    if file := next(
-        (file for folder in (".", "experiments") if (file := Path(folder, f"{name}.yaml")).is_file()), None
-    ):
-        raise ConfigError([f"--name {name}: the table of {file} is called so; choose another name"])
+    for file in (Path(f"{name}.yaml"), Path("experiments", f"{name}.yaml")):
+        if file.is_file() and "table" in read_yaml(file):
+            raise ConfigError([f"--name {name}: the experiment {file} is called so; choose another name"])
     return name
 
 

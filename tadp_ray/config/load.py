@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -221,21 +222,20 @@ def parse_override(text: str, kind: type[StrictModel] = Recipe) -> tuple[str, An
     check_key(key.strip(), f"--set {text}", kind)
     read = parse_yaml(value, f"--set {text}")
     if ends_in_comment(value, read):
-        quoted = value.strip().replace("'", "''")
-        raise ConfigError(
-            [f"--set {text}: YAML drops what follows a space and #; put the value in quotes: \"{key}='{quoted}'\""]
-        )
+        quotes = isinstance(read, str) and not {"'", '"'} & {*value}
+        mend = f"put the value in quotes: \"{key}='{value.strip()}'\"" if quotes else "leave it out"
+        raise ConfigError([f"--set {text}: YAML drops what follows a space and #; {mend}"])
     return key.strip(), read
 
 
 def ends_in_comment(text: str, read: Any) -> bool:
     """Return whether a YAML value, which was read as `read`, is followed by a comment."""
-    before, *comment = re.split(r"(?:^|\s)#", text, maxsplit=1)
-    try:
-        return bool(comment) and parse_yaml(before, "") == read
-    except ConfigError:
-        # The mark is within quotes.
-        return False
+    for mark in re.finditer(r"(?:^|\s)#", text):
+        # A mark within quotes leaves them open.
+        with suppress(ConfigError):
+            if parse_yaml(text[: mark.start()], "") == read:
+                return True
+    return False
 
 
 def validate(kind: type[V], raw: Mapping[str, Any], origin: Callable[[KeyPath], str]) -> V:

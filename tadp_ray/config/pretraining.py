@@ -10,7 +10,6 @@ from tadp_ray.config.vocabulary import SEED_MAX, Denoiser, StrictModel
 
 HELD_OUT_SEED = 1_000_000
 """Seed of the scenes that the gate measures a model with. Pretrainings have smaller ones, analyses larger ones."""
-"""The largest seed; stages add to it, and torch's have 64 bits."""
 
 
 def _scene_side(size: int) -> int:
@@ -28,9 +27,7 @@ class Pretraining(StrictModel):
     Like `compute` in a recipe, the number of processes and the device are not included.
     """
 
-    seed: int = Field(
-        0, ge=0, le=SEED_MAX, description="random seed of the scenes, the initial weights and the sampling order"
-    )
+    seed: int = Field(0, ge=0, description="random seed of the scenes, the initial weights and the sampling order")
     backbone: Denoiser = Field(
         "unet", description="unet: Stable Diffusion's U-Net; dit: PixArt's diffusion transformer"
     )

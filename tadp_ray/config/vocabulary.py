@@ -96,7 +96,7 @@ def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
 
 
 SEED_MAX = 2**63 - 1
-"""Largest random seed that torch takes and MLflow's store holds."""
+"""Largest random seed. Some stages add to it; torch takes 64 bits."""
 
 
 def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -194,13 +195,14 @@ def aim_text(least: float, deviations: float) -> str:
 
 
 def unit_of(metric: str) -> str:
-    """Return `points of mIoU` for a percentage, `m of RMSE` for a metric in metres, and `of AbsRel` for one without a unit."""
+    """Return `points of mIoU` for a percentage, `m of RMSE` for metres, and `of relative error` for a metric without a unit."""
     name, base = metric_title(metric), metric.partition("/")[0]
     if name == metric and metric_title(base) != base:
         # A metric on another data set (miou/night) has the unit of the plain one.
         name = metric_title(base)
-    name, _, unit = name.removesuffix(")").partition(" (")
-    return f"{'points' if unit == '%' else unit} of {name}".lstrip()
+    if (unit := re.search(r" \((.+?)\)", name)) is None:
+        return f"of {name}"
+    return f"{'points' if unit[1] == '%' else unit[1]} of {name.replace(unit[0], '')}"
 
 
 def judge_measures(claims: Sequence[Measure], measured: Mapping[str, Measured]) -> list[Verdict]:

@@ -97,7 +97,7 @@ class ReportSection:
             return "not run"
         if self.listed:
             return f"{len(self.listed.rows)} of {self.listed.planned} runs"
-        if undecided := sum(claim.holds is None for claim in self.claims):
+        if self.table is None and (undecided := sum(claim.holds is None for claim in self.claims)):
             verdicts = Counter(claim.verdict for claim in self.claims if claim.undecided)
             reasons = "".join(f"; {count} {verdict}" for verdict, count in verdicts.items())
             return f"{len(self.claims) - undecided} of {len(self.claims)} claims{reasons}"

@@ -1,6 +1,7 @@
 """Writes the results of a sweep, from MLflow alone: its table in every format, its figures and its claims."""
 
 import logging
+import os
 import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
@@ -54,7 +55,8 @@ def latest_sweep(
         UserError: the store holds no such sweep.
     """
     sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
-    if recipe and (other := recipe_of_command(sweep)) not in ("", name_of(recipe, "recipes")):
+    other = recipe_of_command(sweep)
+    if recipe and other not in ("", name_of(recipe, "recipes")) and os.path.abspath(other) != os.path.abspath(recipe):
         log.warning(f"the newest sweep of {experiment_name(experiment.file, recipe)} is of another recipe, {other}")
     return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
 

@@ -22,7 +22,12 @@ def inspect_node(compute: ComputeConfig) -> tuple[dict[str, str], bool, bool]:
         sees = Remote(compute.storage_address).has_marker()
         return code_of(provenance()), sees, sees
     lock = compute.folder / SWEEP_LOCK
-    return code_of(provenance()), lock.is_file(), lock.is_file() and is_locked(lock)
+    try:
+        excludes = is_locked(lock)
+    except OSError:
+        # Its mount has no locks at all.
+        excludes = False
+    return code_of(provenance()), lock.is_file(), excludes
 
 
 def check_nodes(compute: ComputeConfig) -> None:

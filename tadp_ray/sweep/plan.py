@@ -188,8 +188,8 @@ class ExperimentPlan(Plan):
             for name in absent:
                 if (metric := f"{TASKS[task].by_class}/{name}") in self.table.metrics:
                     raise UserError(
-                        f"{self.source.file}: table.metrics={metric!r}: no scored image shows {name}, so no cell will have this "
-                        "metric; leave it out"
+                        f"{self.source.file}: table.metrics={metric!r}: no scored image of data.kind: {data.kind} shows {name}, "
+                        "so cells with these data would lack the metric; leave it out"
                     )
         super().check(cells, cache)
 

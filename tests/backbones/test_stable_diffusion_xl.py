@@ -71,12 +71,12 @@ def test_contexts_are_those_of_the_pipeline_with_the_pooled_vector_as_last_row(x
         assert not context[:, -1, POOLED:].any()
 
 
-@torch.no_grad()
 def test_attention_layers_have_the_names_of_the_layers_that_recipes_read(xl: DiffusionXL) -> None:
     names = [".".join(name.split(".")[:2]) for name in cross_layers(xl.unet)]
     assert {*names} <= {*named_layers(xl.unet)} and len(names) > len({*names})
 
 
+@torch.no_grad()
 def test_an_exclamation_mark_is_no_padding(xl: DiffusionXL, pipeline) -> None:
     """The second tokenizer pads with it, and diffusers reads each as padding; OpenCLIP's tokenizer does not."""
     assert pipeline.tokenizer_2("ox!").input_ids[3] == pipeline.tokenizer_2.pad_token_id == 0

@@ -297,6 +297,9 @@ def test_photographs_of_both_splits_with_one_id_need_two_stores(recipe: Path, tm
     assert (
         "1 entry of other folders than the images: val/train_jpg.png; if these are captions of another" in done.output
     )
+    rows.write_text("image,caption\n/mnt/elsewhere/train/train_jpg.jpg,a cat\n")
+    done = invoke("import", rows, "--data", recipe, "--split", "train", "--out", out)
+    assert done.exit_code == 0 and "other folders" not in done.output
 
 
 def test_text_that_is_not_utf8_or_says_an_id_twice_is_named_by_its_place(tmp_path: Path) -> None:

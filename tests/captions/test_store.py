@@ -226,7 +226,10 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
             "image,label\na,x\n",
             "line 1: the table's columns are image, label; name that of the captions caption or text",
         ),
-        ("image,caption,caption\na,x,y\n", "line 1: .* image, caption, caption; take the second one of a name away"),
+        (
+            "image,caption,caption\na,x,y\n",
+            "line 1: .* image, caption, caption; remove the second column of the same name",
+        ),
         ("image,caption\na,x\nb,x,y\n", "line 3: 3 fields where the header has 2; put quotes around"),
         ('image,caption\na,"x\n', "line 2: not a CSV table"),
         ("image,caption\n,x\n", "line 2: an image's name must be a string, not ''"),

@@ -75,6 +75,9 @@ def test_a_comment_on_the_command_line_is_no_part_of_a_value(tmp_path: Path) -> 
     assert said == (
         "--set caption.tag=house #7: YAML drops what follows a space and #; put the value in quotes: \"caption.tag='house #7'\""
     )
+    said = refusal(file, "schedule.learning_rate=1e-3 # tuned")
+    assert said.endswith("YAML drops what follows a space and #; leave it out")
+    assert "leave it out" in refusal(file, "caption.tag='a #b' # c")
     assert load_recipe(file, ["caption={source: store, store: x, tag: 'house #7'}"]).caption.tag == "house #7"
     assert load_recipe(file, ["caption={source: store, store: x, tag: house#7}"]).caption.tag == "house#7"
 

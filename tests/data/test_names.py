@@ -130,8 +130,8 @@ def test_photographs_that_are_turned_are_told(pair, tmp_path: Path) -> None:
     )
     told = remarks(data, open_dataset(data, "train"), open_dataset(data, "val"))
     assert [line for line in told if "EXIF" in line] == [
-        f"data: 1 file with an EXIF rotation, by which the photograph is turned ({tmp_path}/img/b.png); check that their ground "
-        "truth was drawn on the turned photograph"
+        f"data: 1 file with an EXIF rotation, by which they are turned ({tmp_path}/img/b.png); check that photographs and ground "
+        "truth match"
     ]
 
 

@@ -11,7 +11,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.load import load_analysis
 from tadp_ray.config.table import Side, TableSpec
-from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measure, judge_measures
+from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measure, judge_measures, unit_of
 from tadp_ray.reporting.report import ReportSection, claim_sections, with_claims
 from tadp_ray.reporting.table import Table, TableEntry
 
@@ -139,6 +139,8 @@ def test_less_of_an_error_is_better() -> None:
         and found.holds
         and found.figure == "0.350 ± 0.100 [0.102, 0.598] m of RMSE (3 seeds)"
     )
+    assert unit_of("rmse/multi_scale") == "m of RMSE, several scales" and unit_of("abs_rel") == "of relative error"
+    assert unit_of("miou/multi_scale") == "points of mIoU, several scales" and unit_of("miou/night") == "points of mIoU"
     # With one digit the difference would be shown as nothing.
     found = judged_of(difference(min=0.03), table({"low": seeds(*[0.341] * 3), "high": seeds(*[0.301] * 3)}, "rmse"))
     assert found.sentence == "c (0.040 ± 0.000 [0.040, 0.040] m of RMSE (3 seeds); at least 0.03): holds"
@@ -365,7 +367,8 @@ def test_a_sweep_without_a_file_of_the_report_has_its_own_claims() -> None:
     (mine,) = [each for each in every if each.name == "caption_noise"]
     others = [each for each in every if each.name != "caption_noise"]
     (together,) = claim_sections(every, [own], "pocket")
-    assert with_claims(mine, own, others).claims == together.claims and together.claims
+    found = with_claims(mine, own, others)
+    assert found.claims == together.claims and together.claims and found.state == mine.state == "complete"
 
 
 def test_the_report_says_that_one_seed_decides_nothing() -> None:

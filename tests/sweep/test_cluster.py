@@ -1,5 +1,6 @@
 """How many cells fit on a cluster is computed, since Ray would wait for ever for one too many."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from tadp_ray.cli.common import interrupt
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
+from tadp_ray.layout import SWEEP_LOCK
 from tadp_ray.sweep import cluster, temporary
 from tadp_ray.sweep import nodes as nodes_module
 from tadp_ray.sweep.cluster import concurrency, grow, may_grow, planned_nodes, ray_session
@@ -174,7 +176,9 @@ def test_storage_that_cannot_be_written_is_told(tmp_path: Path) -> None:
             raise AssertionError
 
 
-def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_would_train_something_else_or_elsewhere_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     here = code_of(provenance())
     assert here["torch"] and len(here["code"]) == 12
 
@@ -190,6 +194,13 @@ def test_a_node_that_would_train_something_else_or_elsewhere_is_told(monkeypatch
     assert "does not see compute.storage /runs, which must be a folder that all nodes share" in told(here, sees=False)
     assert "sees compute.storage /runs, but not its locks" in told(here, excludes=False)
     assert "does not reach compute.storage s3://bucket/runs; give" in told(here, sees=False, storage="s3://bucket/runs")
+
+    def without_locks(_: Path) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(nodes_module, "is_locked", without_locks)
+    (tmp_path / SWEEP_LOCK).touch()
+    assert nodes_module.inspect_node._function(ComputeConfig(storage=str(tmp_path)))[1:] == (True, False)
 
     def broken(_: None) -> None:
         raise RaySystemError("No module named 'tadp_ray'")

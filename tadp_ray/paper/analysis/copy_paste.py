@@ -179,11 +179,16 @@ def own_cases(config: CopyPaste, diffusion: LatentDiffusion) -> Iterator[Case]:
                 raise UserError(
                     f"spec.pairs: {word!r} is already in {picture.path}, as its regions say; paste another thing"
                 )
-            case = make_case(image, things, scaled(cutouts[word], by_name[name]), word, by_name[name], diffusion)
+            cut = scaled(cutouts[word], by_name[name])
+            if not (cut[..., 3] > 127).any():
+                raise UserError(
+                    f"spec.cutouts: {config.cutouts[word]} is too thin to be seen at the size of the {name}; take another one"
+                )
+            case = make_case(image, things, cut, word, by_name[name], diffusion)
             if case is None:
                 raise UserError(
                     f"spec.pictures: {picture.path} has no room for a {word} as large as the {name} and beside it; take a wider "
-                    "picture, or a narrower or less thin cut-out"
+                    "picture, or a narrower cut-out"
                 )
             yield case
 
