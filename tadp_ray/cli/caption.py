@@ -137,7 +137,7 @@ def describe(
     """
     from tadp_ray.captions.captioner import CaptionerSettings
     from tadp_ray.captions.store import check_out
-    from tadp_ray.data.inputs import find_photographs
+    from tadp_ray.cli.inputs import find_photographs
     from tadp_ray.sweep.captioning import Actors, caption_photographs
 
     if min_tokens > max_tokens:

@@ -53,8 +53,8 @@ def check_data(
     An index stores the sizes, classes and hashes of the files. Sweeps use the same index. A file is opened again only if its size
     or timestamps have changed, or with --deep.
     """
+    from tadp_ray.cli.inputs import recipe_data
     from tadp_ray.data.check import check, check_own, described, facts, report_lines
-    from tadp_ray.data.inputs import recipe_data
 
     if own := recipe_data(name, root):
         result = check_own(name, own, storage, deep=deep)

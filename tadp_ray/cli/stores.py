@@ -1,6 +1,6 @@
 """Commands on caption stores: import, create, degrade, keep nouns, show, count, check, compare."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -74,7 +74,7 @@ def import_captions(
     from tadp_ray.captions.check import only_first
     from tadp_ray.captions.convert import import_store
     from tadp_ray.captions.store import check_out
-    from tadp_ray.data.inputs import recipe_data
+    from tadp_ray.cli.inputs import pictures, recipe_data
     from tadp_ray.wording import first_few
 
     check_out(out, file)
@@ -123,6 +123,7 @@ def oracle(
     from tadp_ray.captions.oracle import oracle_store
     from tadp_ray.captions.sources import foreground, things_in
     from tadp_ray.captions.store import check_out
+    from tadp_ray.cli.inputs import mask_options, truth
 
     check_out(out)
     of_masks = mask_options(classes, ignore, reduce_zero_label, mask_suffix)
@@ -223,6 +224,7 @@ def show_examples(
 ) -> None:
     """Show example captions in the terminal, or with --out beside their images."""
     from tadp_ray.captions.store import read_store
+    from tadp_ray.cli.inputs import pictures
     from tadp_ray.pictures.captioned import draw_captions
     from tadp_ray.pictures.choose import evenly
 
@@ -285,7 +287,7 @@ def check(
     from tadp_ray.captions.check import check as run
     from tadp_ray.captions.check import report_lines
     from tadp_ray.captions.prompts import modified
-    from tadp_ray.data.inputs import classes_of, recipe_named
+    from tadp_ray.cli.inputs import classes_of, pictures, recipe_named
 
     recipe = recipe_named(data) if data else None
     weights = weights or (recipe.model.weights if recipe else "pocket")
@@ -359,6 +361,7 @@ def align(
     from tadp_ray.captions.alignment import align as run
     from tadp_ray.captions.sources import foreground
     from tadp_ray.captions.store import read_store
+    from tadp_ray.cli.inputs import mask_options, truth
     from tadp_ray.pictures.captioned import draw_distributions
 
     if plot:
@@ -426,77 +429,6 @@ def show_alignment(result: "Alignment", as_json: bool) -> None:
     for name, values in rows.items():
         table.add_row(name, *map(share, values))
     console.print(table)
-
-
-def mask_options(
-    classes: str | None, ignore: Sequence[int] | None, reduce_zero_label: bool, suffix: str
-) -> dict[str, Any]:
-    """Return the options that belong to --masks, by their names."""
-    return {
-        "--classes": classes,
-        "--ignore": ignore,
-        "--reduce-zero-label": reduce_zero_label,
-        "--mask-suffix": suffix,
-    }
-
-
-def truth(
-    masks: Sequence[str] | None,
-    of_masks: Mapping[str, Any],
-    data: str | None,
-    of_data: Mapping[str, Any],
-    oracle: Path | None = None,
-) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
-    """Return the class names, and the classes in each image, from label maps, a published data set or a recipe, or an oracle.
-
-    Args:
-        masks: globs of label maps.
-        of_masks: the options that belong to them.
-        data: a published data set or a recipe.
-        of_data: the options that belong to it.
-        oracle: a caption store.
-
-    Raises:
-        UserError: none is fully named, or several are, or an option belongs to another one.
-    """
-    from tadp_ray.captions.oracle import names_of
-    from tadp_ray.captions.store import read_store
-    from tadp_ray.data.inputs import classes_of, names_in_masks, names_in_published, of_globs
-
-    owners = {"--masks": (masks, of_masks), "--data": (data, of_data), "--oracle": (oracle, {})}
-    named = [name for name, (value, _) in owners.items() if value]
-    if len(named) != 1 or (masks and not of_masks["--classes"]):
-        raise UserError(
-            "name the ground truth with --masks and --classes, or with --data and --root (align: or --oracle)"
-        )
-    for owner, (_, options) in owners.items():
-        stray = next((option for option, value in options.items() if value), None)
-        if stray and owner not in named:
-            raise UserError(f"{stray}: belongs to {owner}, not to {named[0]}; leave it out")
-    if oracle:
-        return names_of(read_store(oracle))
-    if data:
-        return classes_of(data), names_in_published(data, of_data["--root"], of_data["--split"])
-    names, files = parse_classes(of_masks["--classes"]), of_globs(masks or (), of_masks["--mask-suffix"], "--masks")
-    ignore, reduce_zero_label = of_masks["--ignore"] or [255], of_masks["--reduce-zero-label"]
-    return names, names_in_masks(files, names, ignore=ignore, reduce_zero_label=reduce_zero_label)
-
-
-def pictures(
-    data: str | None, root: Path | None, split: str | None, images: Sequence[str] | None
-) -> dict[str, Path] | None:
-    """Return image files by id, from globs, a published data set or a recipe; None if none is named.
-
-    Raises:
-        UserError: both are named, or a published data set without its folder.
-    """
-    from tadp_ray.data.inputs import of_globs, photographs
-
-    if data and not images:
-        return photographs(data, root, split)
-    if data or root or split:
-        raise UserError("name images with --images, or with --data and --root")
-    return of_globs(images) if images else None
 
 
 def counter(weights: str) -> tuple[Any, int]:

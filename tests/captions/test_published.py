@@ -12,8 +12,8 @@ from tadp_ray.captions.convert import import_store
 from tadp_ray.captions.oracle import degraded_store, oracle_store
 from tadp_ray.captions.statistics import statistics
 from tadp_ray.captions.store import CaptionStore, read_store
+from tadp_ray.cli.inputs import by_id, names_in_masks
 from tadp_ray.conditioning.text_encoder import count_tokens
-from tadp_ray.data.inputs import by_id, names_in_masks
 
 # Images, captions, words (mean, median, min, max), tokens (mean, 95 of 100, max), repeated captions. Words were counted of
 # all captions, tokens without those that an image has twice.

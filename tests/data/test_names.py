@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from tadp_ray.cli.inputs import by_id
 from tadp_ray.data.check import check_own, report_lines
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import Datasets, open_dataset, remarks
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.folder import layout
-from tadp_ray.data.inputs import by_id
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest, read_lines, read_text
 from tadp_ray.sweep.plan import Plan

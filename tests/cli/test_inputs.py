@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tadp_ray.data.inputs import find_photographs
+from tadp_ray.cli.inputs import find_photographs
 from tadp_ray.errors import UserError
 
 

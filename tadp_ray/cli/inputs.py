@@ -1,13 +1,17 @@
-"""Finds the images and label maps of commands, by globs, a published data set or a recipe."""
+"""Finds the images, label maps and ground truth of commands, by globs, a published data set, a recipe or a store."""
 
 import glob
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
+from tadp_ray.captions.oracle import names_of
+from tadp_ray.captions.store import read_store
+from tadp_ray.config.classes import parse_classes
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.schema import Recipe
@@ -22,6 +26,71 @@ from tadp_ray.data.names import distinct, find_files, ids_of
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.wording import first_few, pluralized
+
+
+def mask_options(
+    classes: str | None, ignore: Sequence[int] | None, reduce_zero_label: bool, suffix: str
+) -> dict[str, Any]:
+    """Return the options that belong to --masks, by their names."""
+    return {
+        "--classes": classes,
+        "--ignore": ignore,
+        "--reduce-zero-label": reduce_zero_label,
+        "--mask-suffix": suffix,
+    }
+
+
+def truth(
+    masks: Sequence[str] | None,
+    of_masks: Mapping[str, Any],
+    data: str | None,
+    of_data: Mapping[str, Any],
+    oracle: Path | None = None,
+) -> tuple[Sequence[str], Mapping[str, Sequence[str]]]:
+    """Return the class names, and the classes in each image, from label maps, a published data set or a recipe, or an oracle.
+
+    Args:
+        masks: globs of label maps.
+        of_masks: the options that belong to them.
+        data: a published data set or a recipe.
+        of_data: the options that belong to it.
+        oracle: a caption store.
+
+    Raises:
+        UserError: none is fully named, or several are, or an option belongs to another one.
+    """
+    owners = {"--masks": (masks, of_masks), "--data": (data, of_data), "--oracle": (oracle, {})}
+    named = [name for name, (value, _) in owners.items() if value]
+    if len(named) != 1 or (masks and not of_masks["--classes"]):
+        raise UserError(
+            "name the ground truth with --masks and --classes, or with --data and --root (align: or --oracle)"
+        )
+    for owner, (_, options) in owners.items():
+        stray = next((option for option, value in options.items() if value), None)
+        if stray and owner not in named:
+            raise UserError(f"{stray}: belongs to {owner}, not to {named[0]}; leave it out")
+    if oracle:
+        return names_of(read_store(oracle))
+    if data:
+        return classes_of(data), names_in_published(data, of_data["--root"], of_data["--split"])
+    names, files = parse_classes(of_masks["--classes"]), of_globs(masks or (), of_masks["--mask-suffix"], "--masks")
+    ignore, reduce_zero_label = of_masks["--ignore"] or [255], of_masks["--reduce-zero-label"]
+    return names, names_in_masks(files, names, ignore=ignore, reduce_zero_label=reduce_zero_label)
+
+
+def pictures(
+    data: str | None, root: Path | None, split: str | None, images: Sequence[str] | None
+) -> dict[str, Path] | None:
+    """Return image files by id, from globs, a published data set or a recipe; None if none is named.
+
+    Raises:
+        UserError: both are named, or a published data set without its folder.
+    """
+    if data and not images:
+        return photographs(data, root, split)
+    if data or root or split:
+        raise UserError("name images with --images, or with --data and --root")
+    return of_globs(images) if images else None
 
 
 def by_id(pattern: str, suffix: str = "", keep: Callable[[Path], bool] = lambda _: True) -> dict[str, Path]:
