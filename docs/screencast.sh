@@ -3,6 +3,7 @@
 #   docs/screencast.sh docs/sweep.svg experiments/prec_recall.yaml
 # Needs `make setup`. termtosvg, which records and draws, is installed into a temporary folder.
 set -euo pipefail
+[ -t 0 ] && [ -t 1 ] || { echo "error: records a terminal, and this is none; script -qec 'docs/screencast.sh ...' makes one" >&2; exit 2; }
 picture=$1 experiment=$2 faster=30
 tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
