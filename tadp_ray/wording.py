@@ -36,3 +36,13 @@ def devices(cpus: float, gpus: float) -> str:
 def shown(value: Any) -> str:
     """Return a value as text, fractions with four digits, and a dash for None."""
     return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def mib(size: float) -> str:
+    """Format bytes as MiB."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+def gib(size: float) -> str:
+    """Format bytes as GiB."""
+    return f"{size / 2**30:,.1f} GiB"

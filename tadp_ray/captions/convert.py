@@ -97,20 +97,20 @@ def meaning(keys: Iterable[str], ids: Mapping[str, Path] | Collection[str]) -> d
                     found[key] = image_id
         open_keys = [key for key in open_keys if key not in found]
     if isinstance(ids, Mapping):
-        bare = {key for key in found if not folders_of(PurePosixPath(key))}
-        placed = {key for key, image_id in found.items() if key not in bare and in_same_folders(key, ids[image_id])}
-        found = {key: image_id for key, image_id in found.items() if not placed or key in placed | bare}
+        # A key without folders agrees with every file.
+        agreeing = {
+            key: image_id
+            for key, image_id in found.items()
+            if agree(folders_of(PurePosixPath(key)), folders_of(ids[image_id]))
+        }
+        if any(map(folder_of, agreeing)):
+            return agreeing
     return found
 
 
 def folder_of(key: str) -> str:
     """Return the name of the folder in a name of an image; empty if there is none."""
     return PurePosixPath(key).parent.name
-
-
-def in_same_folders(key: str, file: Path) -> bool:
-    """Return whether a name may be that of a file, by their folders as far as the name has some."""
-    return agree(folders_of(PurePosixPath(key)), folders_of(file))
 
 
 def agree(one: tuple[str, ...], other: tuple[str, ...]) -> bool:

@@ -40,6 +40,11 @@ def mask_options(
     }
 
 
+def reading(of_masks: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how label maps are read, from the options of `mask_options`."""
+    return {"ignore": of_masks["--ignore"] or [255], "reduce_zero_label": of_masks["--reduce-zero-label"]}
+
+
 def truth(
     masks: Sequence[str] | None,
     of_masks: Mapping[str, Any],
@@ -74,8 +79,7 @@ def truth(
     if data:
         return classes_of(data), names_in_published(data, of_data["--root"], of_data["--split"])
     names, files = parse_classes(of_masks["--classes"]), of_globs(masks or (), of_masks["--mask-suffix"], "--masks")
-    ignore, reduce_zero_label = of_masks["--ignore"] or [255], of_masks["--reduce-zero-label"]
-    return names, names_in_masks(files, names, ignore=ignore, reduce_zero_label=reduce_zero_label)
+    return names, names_in_masks(files, names, **reading(of_masks))
 
 
 def pictures(

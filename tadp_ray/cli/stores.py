@@ -123,15 +123,14 @@ def oracle(
     from tadp_ray.captions.oracle import oracle_store
     from tadp_ray.captions.sources import foreground, things_in
     from tadp_ray.captions.store import check_out
-    from tadp_ray.cli.inputs import mask_options, truth
+    from tadp_ray.cli.inputs import mask_options, reading, truth
 
     check_out(out)
     of_masks = mask_options(classes, ignore, reduce_zero_label, mask_suffix)
     names, present = truth(masks, of_masks, data, {"--root": root, "--split": split})
     if without_background:
         names, present = foreground(names), things_in(present)
-    labels = {"ignore": ignore or [255], "reduce_zero_label": reduce_zero_label}
-    origin = {"data": data, "split": split} if data else {"masks": masks, **labels}
+    origin = {"data": data, "split": split} if data else {"masks": masks, **reading(of_masks)}
     store = oracle_store(present, names, origin)
     store.write(out)
     distinct = len(set(store.captions.values()))

@@ -10,7 +10,6 @@ from tadp_ray.config.data import DataConfig, PublishedData
 from tadp_ray.data import folder
 from tadp_ray.data.config import FolderData, ScenesData
 from tadp_ray.data.files import FileDataset, Layout, PublishedSet
-from tadp_ray.data.images import is_turned
 from tadp_ray.data.index import Index
 from tadp_ray.data.sample import Dataset, Split
 from tadp_ray.data.scenes import CLASSES, THINGS, Scenes
@@ -197,8 +196,7 @@ def remarks(data: DataConfig, train: Dataset, val: Dataset) -> list[str]:
             f"data.train: no image shows {first_few(absent, 10)} ({len(absent)} of {len(train.classes)} classes), so no model "
             "learns them"
         )
-    pairs = {(own.layout.images[name], own.layout.truths[name]) for own in (train, val) for name in own.turned}
-    if turned := sorted({str(file) for pair in pairs for file in pair if is_turned(file)}):
+    if turned := sorted({str(file) for own in (train, val) for files in own.turned.values() for file in files}):
         lines.append(
             f"data: {pluralized(len(turned), 'files')} with an EXIF rotation, by which they are turned ({first_few(turned, 3)}); "
             "check that photographs and ground truth match"

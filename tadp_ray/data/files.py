@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -57,8 +58,8 @@ class SampleFacts(NamedTuple):
     """Pixels or boxes."""
     left_out: int
     """Ignored ones of them."""
-    turned: bool
-    """Whether one of its files has an EXIF rotation."""
+    turned: tuple[bool, bool]
+    """Whether the image, and its ground truth, has an EXIF rotation."""
     words: tuple[str, str, str]
     """Names of the values, of the counted units, and of the ignored ones."""
 
@@ -241,9 +242,14 @@ class FileDataset:
         return [name for label, name in enumerate(self.classes) if label not in shown]
 
     @property
-    def turned(self) -> list[str]:
-        """Ids of the samples with an EXIF rotation."""
-        return [name for name, found in self._found.items() if found.turned]
+    def turned(self) -> dict[str, list[Path]]:
+        """The files with an EXIF rotation, by the ids of their samples."""
+        layout = self.layout
+        return {
+            name: [*itertools.compress((layout.images[name], layout.truths[name]), found.turned)]
+            for name, found in self._found.items()
+            if any(found.turned)
+        }
 
     @property
     def greatest(self) -> float | None:
@@ -263,7 +269,8 @@ class FileDataset:
         layout = self.layout
         files = [file for name in self.ids for file in (layout.images[name], layout.truths[name])]
         # An earlier version ignored the EXIF rotation, so the digest changes only if there are rotated images.
-        settings = (self.ids, self.classes, *layout.rules, *([self.turned] if self.turned else ()))
+        turned = [*self.turned]
+        settings = (self.ids, self.classes, *layout.rules, *([turned] if turned else ()))
         return hashlib.sha256(repr((settings, list(in_threads(file_digest, files)))).encode()).hexdigest()
 
 
@@ -296,7 +303,7 @@ def measure(layout: Layout, name: str) -> SampleFacts | str:
         return str(error)
     values, counted, left_out, words = truth(sample)
     limits = tuple(round(end(values).item(), 3) for end in (np.min, np.max)) if values.size else None
-    turned = is_turned(layout.images[name]) or (sample.boxes is None and is_turned(layout.truths[name]))
+    turned = is_turned(layout.images[name]), sample.boxes is None and is_turned(layout.truths[name])
     return SampleFacts(sample.image.shape[:2], present, learned, limits, counted, left_out, turned, words)
 
 

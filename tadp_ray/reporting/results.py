@@ -129,7 +129,7 @@ def experiment_of_sweep(entry: SweepEntry, sweep: SweepRun) -> ResolvedExperimen
 
 
 def table_lookup(store: Store, experiment: ResolvedExperiment, recipe: Path | None, scale: Scale) -> Tables:
-    """Return a function that finds the tables of other experiments, which claims may name.
+    """Return a function that finds the tables of other experiments, which claims may name; it makes each table once.
 
     Args:
         store: where the tables' cells are.
@@ -138,13 +138,17 @@ def table_lookup(store: Store, experiment: ResolvedExperiment, recipe: Path | No
         scale: of the tables.
     """
 
+    made: dict[str, Table | None] = {}
+
     def table_of(other: JsonValue) -> Table | None:
-        try:
-            spec, sweep = latest_sweep(store, experiment.other(other), recipe, scale)
-            return fill_table(store, spec, sweep.cells)[0]
-        except UserError:
-            # A claim is undecided when the other table is missing, whatever the reason.
-            return None
+        if (name := str(other)) not in made:
+            try:
+                spec, sweep = latest_sweep(store, experiment.other(other), recipe, scale)
+                made[name] = fill_table(store, spec, sweep.cells)[0]
+            except UserError:
+                # A claim is undecided when the other table is missing, whatever the reason.
+                made[name] = None
+        return made[name]
 
     return table_of
 

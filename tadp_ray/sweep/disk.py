@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.sweep.kinds import CellKind
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import gib, pluralized
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,3 @@ def disk_use(todo: Sequence[Cell], kinds: Sequence[CellKind], at_once: int, stor
 def existing(folder: Path) -> Path:
     """Return the nearest folder that exists: this one, or one above it."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.is_dir())
-
-
-def gib(size: float) -> str:
-    """Format bytes as GiB."""
-    return f"{size / 2**30:,.1f} GiB"

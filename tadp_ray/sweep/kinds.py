@@ -21,7 +21,7 @@ from tadp_ray.sweep.known import Known, key_of
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.training.digests import all_hashed
 from tadp_ray.training.step_cost import StepCost
-from tadp_ray.wording import pluralized
+from tadp_ray.wording import mib, pluralized
 
 if TYPE_CHECKING:
     # Their import takes seconds, which what is known needs not.
@@ -248,8 +248,3 @@ def other_captions_line(setup: "TrainSetup", cost: StepCost) -> str:
         f"after training: scoring {pluralized(images, 'images')} with {pluralized(count, 'other captions')}, each "
         f"{views * forward / 1e9:,.1f} GFLOP, as many as {views * forward / cost.flops:,.1f} steps"
     )
-
-
-def mib(size: int) -> str:
-    """Format bytes as MiB."""
-    return f"{size / 2**20:,.0f} MiB"
