@@ -96,7 +96,8 @@ def show_progress(job: PersonalizationJob, console: Console) -> Iterator[None]:
 
     def print_progress() -> None:
         nonlocal printed
-        records = [record for record in read_journal(job.folder) if "loss" in record.get("metrics", {})]
+        # The last record, of the end, has a loss too.
+        records = [record for record in read_journal(job.folder) if "seconds_per_step" in record.get("metrics", {})]
         if records and records[-1]["step"] > printed:
             printed = records[-1]["step"]
             line = progress_line(printed, job.plan.schedule.iterations, records[-1]["metrics"])
