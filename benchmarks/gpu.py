@@ -43,7 +43,7 @@ from tadp_ray.backbones.latent.autoencoder import posterior_of
 from tadp_ray.conditioning.text_encoder import BATCH
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.config.schema import Recipe, ScheduleConfig
+from tadp_ray.config.recipe import Recipe, ScheduleConfig
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
 from tadp_ray.data.pixels import normalized

@@ -38,7 +38,7 @@ from torch.utils.checkpoint import checkpoint
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import Diffusion
 from tadp_ray.config.model import MODELS, ModelConfig
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.tasks.build import build_head, task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.model import TADP

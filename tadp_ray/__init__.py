@@ -23,7 +23,7 @@ MODULES = {
     "Attention": "paper.analysis.attention",
     "Backbone": "api.backbone",
     "Prediction": "api.trained",
-    "Recipe": "config.schema",
+    "Recipe": "config.recipe",
     "Sample": "data.sample",
     "TrainedModel": "api.trained",
     "UserError": "errors",

@@ -62,7 +62,7 @@ def test_what_lies_in_runs_is_named_in_the_layout_alone() -> None:
 def test_only_tasks_and_data_name_a_task() -> None:
     """So that a new task is a new folder: neither its name nor its modules stand in another room."""
     exempt = {
-        ("config/schema.py", "segmentation"),  # a recipe's default
+        ("config/recipe.py", "segmentation"),  # a recipe's default
         *((place, "depth") for place in ("api/trained.py", "training/check.py")),  # what a sample holds, too
         *(("registry.py", f"tadp_ray.tasks.{task}.config") for task in BUILT_IN_TASKS),  # where it registers itself
     }

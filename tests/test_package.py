@@ -17,7 +17,6 @@ import yaml
 import tadp_ray
 from tadp_ray.cli.common import names_of
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.export import KINDS as VOCABULARIES
 from tadp_ray.config.load import (
     load_analysis,
@@ -26,6 +25,7 @@ from tadp_ray.config.load import (
     load_search,
     load_sweep,
 )
+from tadp_ray.config.resolve import load_experiment
 from tadp_ray.config.shipped import KINDS, copied, file_of, find, references, root, shipped
 from tadp_ray.config.yaml12 import parse_yaml
 from tadp_ray.errors import UserError
@@ -82,7 +82,7 @@ def test_a_wheel_holds_code_assets_experiments_and_sweeps(unpacked: Path) -> Non
 def test_what_is_unpacked_finds_its_own_files(unpacked: Path, tmp_path: Path) -> None:
     script = (
         "from tadp_ray.cli import app\n"
-        "from tadp_ray.config.experiments import load_experiment\nfrom tadp_ray.config.load import load_recipe\n"
+        "from tadp_ray.config.resolve import load_experiment\nfrom tadp_ray.config.load import load_recipe\n"
         "from tadp_ray.config.shipped import root, shipped\n"
         "for file in shipped('experiments').values(): load_experiment(file)\n"
         "for file in shipped('recipes').values(): load_recipe(file)\n"

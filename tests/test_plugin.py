@@ -198,7 +198,7 @@ def test_a_package_that_registers_wrongly_is_named(case: str, run: Run, installe
     code, said = BROKEN[case]
     # Stands before the installed one on the path; its metadata are the same.
     (tmp_path / "tadp_more.py").write_text(code)
-    done = run("-c", "import tadp_ray.config.schema", code=1)
+    done = run("-c", "import tadp_ray.config.recipe", code=1)
     assert said in done.stderr.splitlines()[-1]
 
 
@@ -260,7 +260,7 @@ def test_a_broken_package_stops_only_what_needs_plug_ins(
 
 @pytest.mark.parametrize("module", BUILT_IN)
 def test_a_module_that_registers_may_be_imported_first(module: str) -> None:
-    code = f"import {module}; from tadp_ray.config.schema import Recipe; from tadp_ray.registry import HEADS; print(*HEADS)"
+    code = f"import {module}; from tadp_ray.config.recipe import Recipe; from tadp_ray.registry import HEADS; print(*HEADS)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert sorted(done.stdout.split()) == ["faster_rcnn", "semantic_fpn", "smp_fpn", "vpd_depth"]
 

@@ -9,9 +9,9 @@ import pytest
 
 from tadp_ray.captions.alignment import THRESHOLD
 from tadp_ray.captions.templates import SINGLE, TEMPLATES
-from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.load import load_analysis, load_personalization, load_recipe
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.resolve import load_experiment
 from tadp_ray.data.datasets import class_names
 
 ROOT = Path(__file__).resolve().parents[1]

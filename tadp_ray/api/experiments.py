@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tadp_ray.config.asked import NAME
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.shipped import file_of, is_experiment, shipped
 from tadp_ray.config.vocabulary import Scale, seeds_of
 from tadp_ray.errors import UserError

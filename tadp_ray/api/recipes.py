@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from tadp_ray.config.load import KeyPath, load_recipe_values, merge, validate
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.shipped import file_of
 from tadp_ray.errors import UserError
 

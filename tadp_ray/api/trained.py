@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from tadp_ray.api.images import AnyPicture, read_image
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import class_names
 from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError

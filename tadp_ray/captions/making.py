@@ -9,7 +9,7 @@ from typing import Literal
 
 from tadp_ray.captions.store import import_command
 from tadp_ray.config.data import POCKET_DATA, PublishedData
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 
 
 def missing_stores(recipes: Sequence[Recipe]) -> list[str]:

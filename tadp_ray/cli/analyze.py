@@ -119,7 +119,7 @@ def run(
     import os
 
     from tadp_ray.config.load import load_analysis, load_recipe_values, validate
-    from tadp_ray.config.schema import Recipe
+    from tadp_ray.config.recipe import Recipe
     from tadp_ray.config.shipped import file_of
     from tadp_ray.tracking.store import open_store
 

@@ -14,7 +14,7 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.classes import parse_classes
 from tadp_ray.config.data import DataConfig
 from tadp_ray.config.load import load_recipe
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.shipped import file_of, shipped
 from tadp_ray.data.check import find
 from tadp_ray.data.config import FolderData

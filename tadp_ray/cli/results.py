@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tadp_ray.config.cell import Cell
-    from tadp_ray.config.experiments import ResolvedExperiment
+    from tadp_ray.config.resolve import ResolvedExperiment
     from tadp_ray.config.table import TableSpec
     from tadp_ray.reporting.claims import Tables
     from tadp_ray.reporting.table import Table
@@ -132,7 +132,7 @@ def table(
     The command also writes its figures and tests its claims. All results are read from MLflow. With --against, each entry shows
     its difference to the baseline row, with a 95 % interval over the scored images.
     """
-    from tadp_ray.config.experiments import experiment_name
+    from tadp_ray.config.resolve import experiment_name
     from tadp_ray.reporting.results import latest_sweep, table_lookup
 
     recipe = recipe and file_of(recipe, "recipes")
@@ -200,7 +200,7 @@ def named_experiment(file: Path, scale: Scale, tracking_uri: str | None) -> "tup
     Raises:
         UserError: there is no such store, file or sweep.
     """
-    from tadp_ray.config.experiments import load_experiment
+    from tadp_ray.config.resolve import load_experiment
     from tadp_ray.reporting.results import stored_experiment
     from tadp_ray.tracking.store import open_store
 

@@ -10,11 +10,12 @@ from pydantic import JsonValue, ValidationError
 
 from tadp_ray.config.cell import grid, recipe_at
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, check_table
+from tadp_ray.config.experiment import Experiment
 from tadp_ray.config.load import check_key, load_recipe_values, read_yaml, validate
 from tadp_ray.config.metrics import main_metric, metric_title
-from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.config.resolve import ExperimentFiles, ResolvedExperiment, check_table
 from tadp_ray.config.shipped import shipped
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import METRIC, Scale
 from tadp_ray.config.yaml12 import parse_yaml

@@ -11,7 +11,8 @@ from pydantic import JsonValue
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.fingerprint import DEFAULTS, all_but, changed, sha256_of
 from tadp_ray.config.load import Origins, set_key, validate
-from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.values import last_part, text_of
 from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.layout import CELLS

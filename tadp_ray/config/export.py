@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.analysis import Analysis
+from tadp_ray.config.experiment import Experiment
 from tadp_ray.config.personalization import Personalization
-from tadp_ray.config.schema import Experiment, Recipe, Sweep
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.search import Search
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.files import write_text
 
 KINDS = {

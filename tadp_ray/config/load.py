@@ -20,9 +20,10 @@ from tadp_ray.config.export import KINDS as VOCABULARIES
 from tadp_ray.config.metrics import impossible_metric
 from tadp_ray.config.model import DEFAULT_BACKBONE, DEFAULT_HEAD, long_form
 from tadp_ray.config.personalization import Personalization
-from tadp_ray.config.schema import Recipe, Sweep
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.search import Search
 from tadp_ray.config.shipped import KINDS, file_of
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.vocabulary import CREDENTIALS_IN_ADDRESS, METRIC, RESULT_COLUMNS, Scale, StrictModel, expand_home
 from tadp_ray.config.yaml12 import parse_yaml, read_text
 from tadp_ray.wording import with_article

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.schema import MULTI_SCALE, Recipe
+from tadp_ray.config.recipe import MULTI_SCALE, Recipe
 from tadp_ray.registry import METRICS, TASKS, Metric
 
 OF_TRAINING = (

@@ -8,7 +8,8 @@ from typing import Any
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import TableClaim
-from tadp_ray.config.schema import Experiment, FigureConfig, Sweep
+from tadp_ray.config.experiment import Experiment, FigureConfig
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.values import headings_of, last_part, text_of
 from tadp_ray.config.vocabulary import METRIC, Scale
 from tadp_ray.errors import UserError

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.experiment import FigureConfig
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import MIN_COUNT, Scale
 from tadp_ray.reporting.matching import MATCH_RULES, segmented

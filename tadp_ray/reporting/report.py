@@ -13,9 +13,9 @@ from pydantic import JsonValue
 
 from tadp_ray.config.cell import each_once
 from tadp_ray.config.claims import Verdict
-from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.load import read_yaml
 from tadp_ray.config.metrics import base_metric, best_first, main_metric, metric_title
+from tadp_ray.config.resolve import ExperimentFiles, ResolvedExperiment
 from tadp_ray.config.shipped import visible_files
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.values import leaves

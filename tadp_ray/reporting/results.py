@@ -15,7 +15,7 @@ from tadp_ray.config.asked import experiment_of
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.claims import Verdict
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.experiments import ResolvedExperiment, experiment_name
+from tadp_ray.config.resolve import ResolvedExperiment, experiment_name
 from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.experiment import FigureConfig
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.pictures.colours import AMOUNTS
 from tadp_ray.pictures.files import write_figure

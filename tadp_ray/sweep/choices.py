@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.config.errors import ConfigError, nearest
-from tadp_ray.config.schema import Sweep
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.values import headings_of, last_part, meant
 from tadp_ray.config.vocabulary import seeds_of
 

@@ -11,7 +11,7 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.config.context import ContextConfig
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.errors import suggestion
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.shipped import shipped
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError, said_as

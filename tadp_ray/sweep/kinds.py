@@ -14,7 +14,7 @@ from tadp_ray.captions.sources import foreground
 from tadp_ray.conditioning.sources import context_length
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.context import DEFAULT_CONTEXT
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import class_names
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.known import Known, key_of

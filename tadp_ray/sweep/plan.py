@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from tadp_ray.config.asked import layout_record
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.experiments import ResolvedExperiment
 from tadp_ray.config.fingerprint import sha256_of
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.resolve import ResolvedExperiment
 from tadp_ray.config.search import Search
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.vocabulary import Scale

@@ -8,10 +8,11 @@ from pathlib import Path
 from tadp_ray.config.asked import check_name, parse_axes, sweep_name, with_axes, without_file
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import ResolvedExperiment, experiment_name, load_experiment
+from tadp_ray.config.experiment import Experiment
 from tadp_ray.config.load import load_recipe, load_recipe_values
 from tadp_ray.config.metrics import known_metrics, missing_evaluation, tasks_with, unknown_metric
-from tadp_ray.config.schema import Experiment, Recipe
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.resolve import ResolvedExperiment, experiment_name, load_experiment
 from tadp_ray.config.shipped import name_of
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.data.datasets import Datasets, class_names, thing_names

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.yaml12 import dump_yaml
 from tadp_ray.sweep.disk import DiskUse, disk_use
 from tadp_ray.sweep.inputs import scored_stores_of_ground_truth, stores_of_ground_truth

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from tadp_ray.config.model import HeadConfig
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.errors import UserError
 from tadp_ray.registry import HEADS, METRICS, TASKS, check_interface, check_type, implementation
 from tadp_ray.tasks.base import Accumulated, Metrics, Task

@@ -11,7 +11,7 @@ import torch
 from tadp_ray.captions.prompts import Prompts
 from tadp_ray.captions.sources import Captions, Prompt
 from tadp_ray.conditioning.tokenizer import check_length
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
 from tadp_ray.training.embeddings import view_embeddings

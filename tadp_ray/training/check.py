@@ -9,7 +9,7 @@ from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import stores_of
 from tadp_ray.captions.prompts import Prompts, parts
 from tadp_ray.captions.store import read_store
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.images import EIGEN_SIZE

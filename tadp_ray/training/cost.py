@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tadp_ray.backbones.base import Backbone, Pretrained
 from tadp_ray.conditioning.base import ImageEncoder
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.tasks.build import task_of
 from tadp_ray.training.model import make_model
 from tadp_ray.training.optim import parameter_groups

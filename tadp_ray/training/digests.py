@@ -9,7 +9,7 @@ from tadp_ray.captions.store import read_store
 from tadp_ray.conditioning.sources import source_digests, source_places
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import DataConfig
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest

@@ -5,7 +5,7 @@ from functools import cache
 
 import torch
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.latents import mirrored_views
 from tadp_ray.training.precision import autocast

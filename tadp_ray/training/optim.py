@@ -7,7 +7,7 @@ from torch import nn, optim
 from torch.nn.modules.batchnorm import _NormBase
 from torch.optim.lr_scheduler import LambdaLR
 
-from tadp_ray.config.schema import ScheduleConfig
+from tadp_ray.config.recipe import ScheduleConfig
 from tadp_ray.training.model import TADP
 
 NORMS = (nn.GroupNorm, nn.LayerNorm, _NormBase)

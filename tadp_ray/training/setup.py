@@ -22,7 +22,7 @@ from tadp_ray.conditioning.text_encoder import Encoder, count_tokens, make_text_
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.model import ModelConfig
-from tadp_ray.config.schema import MULTI_SCALE, Recipe
+from tadp_ray.config.recipe import MULTI_SCALE, Recipe
 from tadp_ray.data.datasets import Datasets, class_names
 from tadp_ray.data.pixels import stretching, to_tensor
 from tadp_ray.data.sample import Dataset

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch.nn.functional as F
 from torch import Tensor
 
-from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.config.recipe import EvaluationConfig
 from tadp_ray.tasks.base import Size
 from tadp_ray.training.setup import TrainSetup, padded
 

@@ -5,7 +5,7 @@ import pytest
 from tadp_ray.config.context import ContextConfig
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import validate
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 
 RECIPE = {"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}}
 

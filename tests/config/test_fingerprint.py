@@ -14,7 +14,7 @@ from tadp_ray.config.errors import models_in
 from tadp_ray.config.model import MODELS
 from tadp_ray.config.personalization import Personalization, PersonalSchedule
 from tadp_ray.config.pretraining import Pretraining
-from tadp_ray.config.schema import Recipe, ScheduleConfig
+from tadp_ray.config.recipe import Recipe, ScheduleConfig
 from tadp_ray.config.vocabulary import StrictModel
 from tadp_ray.paper.personalization.job import PersonalizationJob
 

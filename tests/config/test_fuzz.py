@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.load import (
     load_analysis,
     load_personalization,
@@ -16,6 +15,7 @@ from tadp_ray.config.load import (
     load_search,
     load_sweep,
 )
+from tadp_ray.config.resolve import load_experiment
 from tadp_ray.config.vocabulary import StrictModel
 from tadp_ray.errors import UserError
 

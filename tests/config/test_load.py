@@ -11,7 +11,6 @@ from tadp_ray.api.recipes import build_recipe
 from tadp_ray.config.asked import make_sweep, parse_axes
 from tadp_ray.config.cell import Cell, grid, recipe_at
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.load import (
     load_analysis,
     load_personalization,
@@ -20,7 +19,8 @@ from tadp_ray.config.load import (
     load_search,
     load_sweep,
 )
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.resolve import load_experiment
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEDULE = "schedule: {iterations: 10, learning_rate: 5e-4}\n"

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import load_experiment
 from tadp_ray.config.metrics import best_first, known_metrics, lower_is_better, metrics_of, unknown_metric
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
+from tadp_ray.config.resolve import load_experiment
 from tadp_ray.tasks.depth.metrics import DepthMetrics
 from tadp_ray.tasks.detection.metrics import DetectionMetrics
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics

@@ -9,7 +9,7 @@ import pytest
 from tadp_ray.captions.synonyms import read_synonyms
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_personalization, load_recipe, load_sweep, parse_override, read_yaml
-from tadp_ray.config.schema import Sweep
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.yaml12 import MAX_BYTES, dump_yaml, parse_yaml
 
 SCHEDULE = "schedule: {iterations: 10, learning_rate: 5e-4}\ncaption: {source: oracle}\n"

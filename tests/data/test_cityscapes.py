@@ -10,7 +10,7 @@ from torchvision.datasets import Cityscapes
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import PublishedData
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset

@@ -25,7 +25,7 @@ import pytest
 import torch
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.layout import PER_IMAGE
 from tadp_ray.tasks.per_image import read_per_image

@@ -9,7 +9,7 @@ import torch
 from mmseg.datasets.transforms import transforms
 
 from tadp_ray.config.data import AugmentConfig
-from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.config.recipe import EvaluationConfig
 from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import Sample, Truth
 from tadp_ray.data.transforms import Augment, PhotometricDistortion

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.config.recipe import EvaluationConfig
 from tadp_ray.tasks.base import bilinear
 from tadp_ray.training.windows import assemble, cut, view_boxes
 

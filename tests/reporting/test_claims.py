@@ -8,8 +8,8 @@ import pytest
 
 from tadp_ray.config.claims import Difference, Measure, Measured, Ranking, Rising, Verdict
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.experiments import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.load import load_analysis
+from tadp_ray.config.resolve import ExperimentFiles, ResolvedExperiment, load_experiment
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting.claims import aim_text, claims_summary, judge, judge_measure, judge_measures, unit_of
 from tadp_ray.reporting.report import ReportSection, claim_sections, with_claims

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tadp_ray.config.errors import ConfigError
-from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.experiment import FigureConfig
 from tadp_ray.config.table import Side
 from tadp_ray.reporting.compare import compare, differences_to, find_row
 from tadp_ray.reporting.regression import correlation_notes, fit_line, fit_rows, points_of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tadp_ray.captions.alignment import Similarity
-from tadp_ray.config.schema import FigureConfig
+from tadp_ray.config.experiment import FigureConfig
 from tadp_ray.data.scenes import CLASSES
 from tadp_ray.errors import UserError
 from tadp_ray.layout import SIMILAR

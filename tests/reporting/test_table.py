@@ -11,8 +11,9 @@ from rich.console import Console
 
 from tadp_ray.config import table as config_table
 from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.experiment import Experiment
 from tadp_ray.config.metrics import metric_title
-from tadp_ray.config.schema import Experiment, Sweep
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.errors import UserError
 from tadp_ray.reporting import figure

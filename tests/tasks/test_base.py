@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.base import bilinear_by_products
 from tadp_ray.tasks.build import CombinedMetrics, task_of

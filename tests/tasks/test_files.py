@@ -11,7 +11,7 @@ from PIL import Image
 
 from tadp_ray.cli.retype import score_command
 from tadp_ray.config.metrics import lower_is_better
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLASSES, PREDICTIONS

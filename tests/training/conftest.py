@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.layout import MODEL
 from tadp_ray.training import pictures, run
 from tadp_ray.training.digests import digests_of

@@ -16,7 +16,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from tadp_ray.backbones.stable_diffusion.backbone import StableDiffusionBackbone
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.config.model import MODELS
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.tasks.build import task_of
 from tadp_ray.tasks.segmentation.config import SemanticFPNConfig
 from tadp_ray.training.distributed import ProcessGroup

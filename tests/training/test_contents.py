@@ -11,7 +11,7 @@ from PIL import Image
 
 from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data import files, images
 from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tadp_ray.config.cell import Cell
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
 from tadp_ray.training import embeddings

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tadp_ray.config.schema import EvaluationConfig, Recipe
+from tadp_ray.config.recipe import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear, resize_map
 from tadp_ray.tasks.build import task_of

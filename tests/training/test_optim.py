@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from tadp_ray.config.schema import ScheduleConfig
+from tadp_ray.config.recipe import ScheduleConfig
 from tadp_ray.training.optim import make_optimizer, parameter_groups, rate_factor
 
 FAST_4K = ScheduleConfig(iterations=4000, learning_rate=1.6e-4, backbone_lr_mult=0.1, warmup_iterations=75, power=1.0)

@@ -9,7 +9,7 @@ import torch
 
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.context import DEFAULT_CONTEXT
-from tadp_ray.config.schema import EvaluationConfig
+from tadp_ray.config.recipe import EvaluationConfig
 from tadp_ray.errors import UserError
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.tasks.base import bilinear

@@ -126,8 +126,8 @@ def test_published_detection_across_domains_tells_of_the_look_in_evaluation_only
     scale: str,
 ) -> None:
     from tadp_ray.config.cell import grid, recipe_at
-    from tadp_ray.config.experiments import load_experiment
     from tadp_ray.config.load import load_recipe_values
+    from tadp_ray.config.resolve import load_experiment
 
     experiments = Path(__file__).resolve().parents[2] / "experiments"
     for task, apply in (("detection", "eval"), ("segmentation", "train+eval")):

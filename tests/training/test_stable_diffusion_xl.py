@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.errors import UserError
 from tadp_ray.layout import MODEL, PER_IMAGE

@@ -16,7 +16,7 @@ from tadp_ray.conditioning.text_encoder import encode_prompts
 from tadp_ray.conditioning.tokenizer import check_length, name_places
 from tadp_ray.config.analysis import BasePicture, CopyPaste
 from tadp_ray.config.claims import Measured
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.images import read_image, read_rgba
 from tadp_ray.data.sample import Dataset
 from tadp_ray.data.scenes import CLASSES, LOOK_ALIKES

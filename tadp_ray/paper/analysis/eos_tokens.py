@@ -16,7 +16,7 @@ from tadp_ray.conditioning.tokenizer import check_length, name_places
 from tadp_ray.config.analysis import EOSTokens
 from tadp_ray.config.claims import Measured
 from tadp_ray.config.data import CaptionConfig
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.attention import image_latents, word_maps
 from tadp_ray.paper.analysis.finding import Outcome, Trained, standard_error

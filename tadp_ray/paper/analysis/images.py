@@ -8,7 +8,7 @@ import numpy as np
 
 from tadp_ray.backbones.latent.diffusion import LatentDiffusion
 from tadp_ray.config.pretraining import HELD_OUT_SEED
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.sample import IGNORE, Dataset, Sample

@@ -9,7 +9,7 @@ from pydantic import JsonValue
 
 from tadp_ray.backbones.families import family_of, latent_families
 from tadp_ray.config.analysis import Analysis, CopyPaste, EOSTokens, OffTarget, Variation
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.copy_paste import check_files, copy_paste
 from tadp_ray.paper.analysis.eos_tokens import check_texts, eos_tokens

@@ -16,7 +16,7 @@ from tadp_ray.backbones.stable_diffusion.text_to_image import TextToImage
 from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.claims import Measured
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.data.datasets import class_names
 from tadp_ray.data.pixels import normalized

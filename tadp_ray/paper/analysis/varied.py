@@ -10,7 +10,7 @@ from tadp_ray.captions.sources import foreground
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import class_names
 from tadp_ray.data.images import read_image
 from tadp_ray.data.sample import Dataset

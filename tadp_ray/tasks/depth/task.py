@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.registry import deferred
 from tadp_ray.tasks.base import Task, bilinear, dense_loss, resize_map, written

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import clip_boxes_to_image
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES
 from tadp_ray.registry import deferred

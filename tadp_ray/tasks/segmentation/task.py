@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import thing_names
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import CLASSES

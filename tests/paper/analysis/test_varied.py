@@ -12,7 +12,7 @@ from tadp_ray.captions.store import CaptionStore
 from tadp_ray.config.analysis import Variation
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_analysis, load_recipe
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.errors import UserError
 from tadp_ray.paper.analysis.varied import check_pictures, pictures_to_vary
 

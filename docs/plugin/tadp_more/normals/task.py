@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from matplotlib.axes import Axes
 from torch import Tensor, nn
 
-from tadp_ray.config.schema import Recipe
+from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.processes import collect, total
 from tadp_ray.tasks.base import Size, Task, bilinear

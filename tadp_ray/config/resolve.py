@@ -10,10 +10,11 @@ from pydantic import JsonValue
 
 from tadp_ray.config.claims import EXPERIMENT
 from tadp_ray.config.errors import ConfigError, nearest
+from tadp_ray.config.experiment import Experiment
 from tadp_ray.config.load import load_sweep, read_kind, validate
 from tadp_ray.config.metrics import impossible_metric
-from tadp_ray.config.schema import Experiment, Sweep
 from tadp_ray.config.shipped import file_of, name_of
+from tadp_ray.config.sweep import Sweep
 from tadp_ray.config.table import TableSpec
 from tadp_ray.config.values import text_of
 from tadp_ray.config.vocabulary import METRIC, Scale

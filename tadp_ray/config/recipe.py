@@ -1,31 +1,22 @@
-"""The keys of recipes, sweeps and experiments, with types, ranges, meanings and the source of published values.
+"""The keys of a recipe, with types, ranges, meanings and the source of published values.
 
-A recipe's groups on data, model and compute are in the modules `data`, `model` and `compute`.
+Its groups on data, model and compute are in the modules `data`, `model` and `compute`.
 
 "S" is the supplement of the TADP paper, "code" the published repository. Where they contradict each other, the description
 of the key says which one the default follows.
 """
 
-import itertools
-import math
 import re
-from collections import Counter
-from collections.abc import Container, Mapping
-from pathlib import Path
+from collections.abc import Container
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue, model_validator
+from pydantic import Field, model_validator
 
-from tadp_ray.config.claims import TableClaim
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
-from tadp_ray.config.values import text_of
-from tadp_ray.config.vocabulary import CAPTION, METRIC, ExpandedPath, MatchRule, Scale, Seeds, StrictModel, distinct
+from tadp_ray.config.vocabulary import Scale, StrictModel
 from tadp_ray.registry import HEADS, TASKS, one_of
-
-MAX_POINTS = 10_000
-"""Maximum number of cells of a table."""
 
 
 class ScheduleConfig(StrictModel):
@@ -323,180 +314,4 @@ class Recipe(StrictModel):
         sized = self.augment.crop or self.augment.stretch or getattr(self.data, "size", None)
         if not sized and self.schedule.batch_size > 1:
             raise ValueError("photographs of several sizes cannot be batched: set augment.crop or augment.stretch")
-        return self
-
-
-class Sweep(StrictModel):
-    """The axes of a sweep: recipe keys and their values. There is one cell for each combination of values and each seed."""
-
-    axes: dict[str, tuple[JsonValue, ...] | dict[str, dict[str, JsonValue]]] = Field(
-        min_length=1,
-        description="dotted recipe key -> its values, e.g. caption.precision: [0.5, 1.0]; or a name of your choice -> named "
-        "variants, each with values by recipe key, e.g. text: {none: {caption.source: 'null'}, oracle: {}}. In a string, {axis} "
-        f"is replaced by the value of another axis, except {CAPTION} in modifiers",
-    )
-
-    @model_validator(mode="after")
-    def _distinct(self) -> "Sweep":
-        points = math.prod(map(len, self.axes.values()))
-        if points > MAX_POINTS:
-            raise ValueError(f"the axes make {points} combinations, {MAX_POINTS} are the most; sweep fewer values")
-        for key, values in self.values.items():
-            if not values:
-                raise ValueError(f"axis {key} has no values")
-            if any(isinstance(value, float) and not math.isfinite(value) for value in values):
-                raise ValueError(f"axis {key} takes finite numbers only: {list(values)}")
-            if any(value in values[:i] for i, value in enumerate(values)):
-                raise ValueError(f"axis {key} names a value twice: {list(values)}")
-        keys = [sorted(self.keys_of(axis)) for axis in self.axes]
-        for key, count in Counter(itertools.chain(*keys)).items():
-            if count > 1:
-                raise ValueError(f"{key} is set by {count} axes")
-        variants = [own for values in self.axes.values() if isinstance(values, dict) for own in values.values()]
-        together = [
-            *(pair for own in variants for pair in itertools.combinations(own, 2)),
-            *(pair for one, other in itertools.combinations(keys, 2) for pair in itertools.product(one, other)),
-        ]
-        # What is set last is merged into the recipe last.
-        for first, last in together:
-            if first.startswith(f"{last}."):
-                raise ValueError(f"{first} is set before its group {last}, which would replace it; name {last} first")
-        return self
-
-    @property
-    def values(self) -> dict[str, tuple[JsonValue, ...]]:
-        """The values of each axis: those of a recipe key, or names of variants."""
-        return {axis: tuple(values) for axis, values in self.axes.items()}
-
-    def keys_of(self, axis: str) -> set[str]:
-        """Return the dotted recipe keys that an axis sets."""
-        values = self.axes[axis]
-        return {key for variant in values.values() for key in variant} if isinstance(values, dict) else {axis}
-
-    @property
-    def keys(self) -> set[str]:
-        """The dotted recipe keys that the axes set."""
-        return set().union(*map(self.keys_of, self.axes))
-
-    def changes(self, point: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-        """Return the values by recipe key at one combination of axis values.
-
-        In a variant's strings, {axis} is replaced by the value of another axis.
-        """
-        changed: dict[str, JsonValue] = {}
-        for axis, value in point.items():
-            values = self.axes[axis]
-            if isinstance(values, dict):
-                changed |= {key: filled(inner, point) for key, inner in values[str(value)].items()}
-            else:
-                changed[axis] = value
-        return changed
-
-
-def filled(value: JsonValue, point: Mapping[str, JsonValue]) -> JsonValue:
-    """Return a value with {axis} in its strings replaced by the value of the axis, but for {caption}, a modifier's own."""
-    if isinstance(value, dict):
-        return {key: filled(inner, point) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [filled(inner, point) for inner in value]
-    if isinstance(value, str):
-        for axis, chosen in point.items():
-            if (placeholder := f"{{{axis}}}") != CAPTION:
-                value = value.replace(placeholder, text_of(chosen))
-    return value
-
-
-class Published(StrictModel):
-    """The published numbers of a table, and their source."""
-
-    source: str = Field(description="paper, table, data set and metric of the published numbers")
-    values: tuple[tuple[float | None, ...], ...] = Field(description="one list per row, with one number per column")
-
-
-class TableConfig(StrictModel):
-    """The table of an experiment."""
-
-    title: str
-    metrics: Annotated[tuple[str, ...], AfterValidator(distinct)] = Field(
-        ("miou",),
-        min_length=1,
-        description="final metrics of a cell, e.g. miou, rmse or ap50 (last step), best_miou (best evaluation), miou/<style>. "
-        "Several metrics form an axis of the table, called metric",
-    )
-    rows: tuple[str, ...] = Field(min_length=1, description="one or several axes, whose values are the rows")
-    columns: tuple[str, ...] = Field(min_length=1, description="one or several axes, whose values are the columns")
-    published: Published | None = None
-
-    def sides(self, axes: Mapping[str, tuple[JsonValue, ...]]) -> dict[str, tuple[JsonValue, ...]]:
-        """Return the values of every axis of the table: the sweep's axes, and `metric` if there are several or it is named."""
-        named = len(self.metrics) > 1 or METRIC in (*self.rows, *self.columns)
-        return {**axes, **({METRIC: self.metrics} if named else {})}
-
-
-class PublishedLine(StrictModel):
-    """The published correlation of a figure, and its source."""
-
-    source: str = Field(description="paper, figure and data set of the published number")
-    r: float = Field(ge=-1, le=1, description="Pearson's correlation")
-
-
-class FigureConfig(StrictModel):
-    """A scatter plot of per-image results with a least-squares line and its band, with one panel per row of the table."""
-
-    title: str
-    kind: Literal["recall", "size"] = Field(
-        description="recall: mean IoU over the classes in an image, against the recall of its caption; size: IoU of each class "
-        "in each image, against the fraction of the image's pixels that the class covers"
-    )
-    match: MatchRule | dict[Scale, MatchRule] = Field(
-        "recorded",
-        description="rule by which words of a caption match classes, or one rule for each scale. similar: cosine similarity of "
-        "at least 0.9 to a class name in the text encoder of the recipe's weights (S, Figure S5); exact: exact words; synonyms: "
-        "exact words and synonyms; recorded: as in training, by the names from which a caption was made, or by synonyms if there "
-        "are none",
-    )
-    published: PublishedLine | None = None
-
-    def match_at(self, scale: Scale) -> MatchRule:
-        """Return the rule at a scale."""
-        return self.match if isinstance(self.match, str) else self.match.get(scale, "recorded")
-
-    @model_validator(mode="after")
-    def _of_captions(self) -> "FigureConfig":
-        if self.kind != "recall" and self.match != "recorded":
-            raise ValueError(f"match is a rule on captions, so it needs kind: recall, not {self.kind}")
-        return self
-
-
-class Experiment(StrictModel):
-    """One question, with recipes, a sweep, seeds, a table, claims and optionally a figure."""
-
-    question: str
-    recipes: dict[Scale, ExpandedPath] = Field(
-        min_length=1, description="recipe of each scale: a file, relative to this one, or the name of a shipped recipe"
-    )
-    sweep: ExpandedPath | dict[Scale, ExpandedPath] = Field(
-        description="a file, relative to this one, or the name of a shipped sweep; or one sweep for each scale, with the same "
-        "axes and the same number of values per axis"
-    )
-    seeds: Seeds = (0,)
-    needs: dict[ExpandedPath, str] = Field(
-        {},
-        description="file or folder of a model or a learned token that cells read -> the command that creates it. If it is "
-        "missing, the command is printed",
-    )
-    table: TableConfig
-    figure: FigureConfig | None = None
-    claims: tuple[TableClaim, ...] = Field(
-        (), description="claims to test on the table; a verdict needs at least three seeds"
-    )
-
-    def sweep_at(self, scale: Scale) -> Path:
-        """Return the sweep file of a scale, relative to the experiment's."""
-        return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
-
-    @model_validator(mode="after")
-    def _scales(self) -> "Experiment":
-        if isinstance(self.sweep, dict) and self.sweep.keys() != self.recipes.keys():
-            raise ValueError(f"recipes are for {', '.join(self.recipes)}, sweeps for {', '.join(self.sweep)}")
         return self
