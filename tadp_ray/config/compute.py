@@ -31,8 +31,8 @@ class ComputeConfig(StrictModel):
     max_parallel: int = Field(
         0,
         ge=0,
-        description="number of parallel cells for which an autoscaling cluster adds nodes; no effect for Ray on one machine. If "
-        "more cells fit on the current nodes, more cells run. 0: as many cells as fit on the current nodes",
+        description="maximum number of parallel cells; an autoscaling cluster adds nodes for this number. 0: as many cells as "
+        "fit on the current nodes",
     )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in the backward pass, which takes less memory and a third more time"

@@ -208,7 +208,10 @@ def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, 
 
 def cells_at_once(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool) -> int:
     """Return how many cells run at once on nodes, or on those that the cluster may add; 0 if none fits."""
-    return max(cell_slots(nodes, compute), compute.max_parallel * grows)
+    fitting, most = cell_slots(nodes, compute), compute.max_parallel
+    if not most:
+        return fitting
+    return most if grows else min(fitting, most)
 
 
 def concurrency(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool = True) -> int:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.sources import foreground
 from tadp_ray.conditioning.sources import context_length
-from tadp_ray.config.cell import Cell
+from tadp_ray.config.cell import Cell, each_once
 from tadp_ray.config.context import DEFAULT_CONTEXT
 from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.datasets import class_names
@@ -58,7 +58,7 @@ def kinds_of(plan: Plan, cache: Callable[[], "Cache"] | None = None) -> list[Cel
     """
     cache = cache or functools.cache(plan.new_cache)
     alike: dict[str, list[Cell]] = {}
-    for cell in {cell.fingerprint: cell for cell in plan.selected or plan.cells}.values():
+    for cell in each_once(plan.selected or plan.cells):
         alike.setdefault(step_keys(cell), []).append(cell)
     known, kinds = Known(), dict[Any, CellKind]()
     for cells in alike.values():

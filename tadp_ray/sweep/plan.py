@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tadp_ray.config.asked import layout_record
-from tadp_ray.config.cell import Cell
+from tadp_ray.config.cell import Cell, each_once
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.resolve import ResolvedExperiment
@@ -89,7 +89,7 @@ class Plan:
 
     def missing(self, done: Container[str]) -> list[Cell]:
         """Return the selected cells that are not done; table entries with the same training share one cell."""
-        return list({cell.fingerprint: cell for cell in self.selected if cell.fingerprint not in done}.values())
+        return each_once([cell for cell in self.selected if cell.fingerprint not in done])
 
     def warn(self) -> None:
         """Log warnings about the data that are there, and about a precision in which this machine is slow."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import JsonValue
 
-from tadp_ray.config.cell import Cell
+from tadp_ray.config.cell import Cell, each_once
 from tadp_ray.config.errors import nearest
 from tadp_ray.config.metrics import main_metric
 from tadp_ray.config.values import meant
@@ -255,7 +255,7 @@ def the_one(said: str, cells: Sequence[Cell], fitting: Sequence[Cell]) -> Cell:
     Raises:
         UserError: none fits, or several do.
     """
-    distinct = list({cell.fingerprint: cell for cell in fitting}.values())
+    distinct = each_once(fitting)
     if len(distinct) == 1:
         return distinct[0]
     shown, fault = (

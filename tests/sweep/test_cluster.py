@@ -70,6 +70,7 @@ def test_ray_on_this_machine_does_not_grow() -> None:
     assert concurrency(LAPTOP, gpus, grows=may_grow("10.0.0.1:6379")) == 4
     with pytest.raises(UserError, match="do not fit on this cluster's nodes .*lower .* compute.gpus$"):
         concurrency(LAPTOP, gpus, grows=may_grow(None))
+    assert concurrency(LAPTOP, ComputeConfig(max_parallel=4), grows=may_grow(None)) == 2
 
 
 def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
@@ -94,7 +95,7 @@ def test_a_cluster_that_has_lost_the_nodes_of_a_cell_is_told(
 def test_a_cluster_may_grow_to_what_a_cell_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The autoscaler is asked for one cell, and asked for nothing any more when that fits, or when the command is stopped."""
     gpus = ComputeConfig(num_train_workers=2, gpus=1, max_parallel=4)
-    assert concurrency(LAPTOP, gpus) == 4 and concurrency(BOXES, gpus) == 5
+    assert concurrency(LAPTOP, gpus) == concurrency(BOXES, gpus) == 4 and concurrency(BOXES, gpus, grows=False) == 4
     nodes, asked, stop = list(LAPTOP), [], Mock(side_effect=KeyboardInterrupt)
 
     def request(bundles: list) -> None:
