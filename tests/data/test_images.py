@@ -40,9 +40,11 @@ def test_photographs_of_every_kind_become_rgb(tmp_path: Path) -> None:
     clear.putpixel((0, 0), (0, 0, 0, 0))
     laid = read(clear)
     assert (laid[0, 0] == 255).all() and (laid[1:] == RED).all()
+    assert (read(clear.convert("LA"))[0, 0] == 255).all()
     palette = Image.new("P", (8, 8), 1)
     palette.putpalette([0, 0, 0, *RED])
     assert (read(palette) == RED).all()
+    assert (read(palette, transparency=1) == 255).all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 3)])
@@ -238,6 +240,7 @@ def test_labels_never_wrap_round(tmp_path: Path) -> None:
     assert class_table(255, (), True)[255] == 254 and class_table(254, (255,), True)[254] == 253
     with pytest.raises(ValueError, match="above 255"):
         label_table({0: 300})
-    Image.fromarray(np.array([[0, 70000]], np.int32)).save(tmp_path / "a.tif")
-    with pytest.raises(UserError, match="label 70000: the values of a label map go from 0 to 65535"):
-        read_mask(tmp_path / "a.tif", table, "is bad")
+    for value in (70000, -1):
+        Image.fromarray(np.array([[0, value]], np.int32)).save(tmp_path / "a.tif")
+        with pytest.raises(UserError, match=f"label {value}: the values of a label map go from 0 to 65535"):
+            read_mask(tmp_path / "a.tif", table, "is bad")

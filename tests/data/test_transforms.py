@@ -1,5 +1,6 @@
 """Training views keep image and label map together, and stay in range."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ def test_padding_has_the_mean_colour_and_is_ignored(
     assert (view.mask[48:] == 255).all() and (view.mask[:48, :72] != 255).all()
     assert (view.image[48:] == colour).all() and (view.image[:, 72:] == colour).all()
     assert to_tensor(view.image, pixels)[:, 48:].abs().max() < 0.01
+
+
+def test_padding_has_no_depth() -> None:
+    sample = Sample("a", np.zeros((40, 60, 3), np.uint8), depth=np.full((40, 60), 3.5, np.float32))
+    view = Augment(AugmentConfig(pad_to=64, flip=0), "depth")(sample, 0)
+    assert (view.depth[:40, :60] == 3.5).all() and not view.depth[40:].any() and not view.depth[:, 60:].any()
 
 
 def test_padding_is_neither_mirrored_nor_recoloured(sample: Sample) -> None:
@@ -132,6 +139,8 @@ def test_cut_depth_shows_millimetres_modulo_256_in_one_band() -> None:
             assert (cut[:, columns] == 1300 % 256).all() and (np.diff(columns) == 1).all()
             widths.append(len(columns))
     assert 30 < len(widths) < 70 and 1 <= min(widths) and max(widths) <= 48
+    drawn = SimpleNamespace(uniform=lambda size=None: np.array([0.5, 0]) if size else 0.0)
+    assert np.flatnonzero((cut_depth(image, depth, 0.25, drawn) != 9).any(axis=(0, 2))).tolist() == [32]
 
 
 def test_imagenet_pixels() -> None:
@@ -151,6 +160,18 @@ def test_a_crop_is_drawn_again_until_no_class_covers_too_much_of_it() -> None:
         views = [augment(sample, seed).mask for seed in range(40)]
         largest[share] = max(np.bincount(view.ravel()).max() / view.size for view in views)
     assert largest[0.75] < 0.75 and largest[1.0] == 1
+
+
+def test_what_is_ignored_covers_nothing_of_a_crop() -> None:
+    """Both classes lie in the first of 64 columns; behind them, one class and ignored pixels take turns."""
+    mask = np.full((32, 64), 255, np.uint8)
+    mask[:, :12] = np.arange(12) % 2
+    mask[:, 32::2] = 0
+    augment = Augment(AugmentConfig(crop=32, crop_max_share=0.75, flip=0))
+    views = [augment(Sample("a", np.zeros((32, 64, 3), np.uint8), mask=mask), seed).mask for seed in range(20)]
+    assert sum((view == 1).any() for view in views) >= 18
+    ignored = Sample("a", np.zeros((32, 64, 3), np.uint8), mask=np.full((32, 64), 255, np.uint8))
+    assert (augment(ignored, 0).mask == 255).all()
 
 
 def test_smallest_view() -> None:
