@@ -125,6 +125,9 @@ def test_class_embeddings_come_from_a_file_of_this_many_classes(tiny_diffusion: 
     torch.save(vectors[:2], published)
     with pytest.raises(UserError, match=r"published.pth'.*holds \(2, 20\), but this data set has 3 classes"):
         contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
+    torch.save(vectors / 0, published)
+    with pytest.raises(UserError, match=r"published.pth': holds NaN or infinity; make it"):
+        contexts(tiny_diffusion, encoding="class_embeddings", embeddings=published)
     published.write_bytes(b"not a file of tensors")
     with pytest.raises(
         UserError, match="caption.embeddings: .*published.pth: damaged, or contains .* class-embeddings"

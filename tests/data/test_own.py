@@ -205,6 +205,7 @@ def test_the_index_of_a_split_holds_nothing_of_the_other(
         (instances(annotation(1, 3, [1, 1, 2, 2]), height=80, width=96), "was made for an image of (80, 96), but"),
         (instances(), "data.train.boxes: none of the 2 images has a box"),
         (instances(annotation(1, 3, [0.1, 0.2, 0.5, 0.4])), "no box is longer than 0.5 pixels: fractions of an image?"),
+        (instances(annotation(1, 3, [0, 0, 1, 1])), "no box is longer than 1 pixels: fractions of an image?"),
         (
             instances(annotation(1, 7, [1, 1, 2, 2])).replace('"cat"', '"lynx"'),
             "boxes.json: has boxes of 'lynx', but the classes are cat, dog; add the name to data.classes",
@@ -329,7 +330,8 @@ def coco(put: Callable, photo: np.ndarray, split: str, *objects: dict[str, Any])
 def test_coco_in_its_own_layout(put: Callable, photo: np.ndarray, tmp_path: Path) -> None:
     assert len(CLASSES) == len({*CLASSES}) == 80 and (CLASSES[0], CLASSES[-1]) == ("person", "toothbrush")
     flat, crowd = annotation(9, 1, [1, 2, 0, 4]), annotation(5, 1, [1, 1, 9, 9], iscrowd=1)
-    coco(put, photo, "train", annotation(9, 90, [1, 2, 3, 4]), flat, crowd)
+    beside = annotation(9, 90, [1, 1, 9, 9], iscrowd=1)
+    coco(put, photo, "train", annotation(9, 90, [1, 2, 3, 4]), flat, crowd, beside)
     coco(put, photo, "val", annotation(9, 90, [5, 6, 7, 8]))
     data = PublishedData(kind="coco", root=tmp_path)
     train, val = open_dataset(data, "train", tmp_path / "runs"), open_dataset(data, "val")

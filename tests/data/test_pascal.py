@@ -121,7 +121,8 @@ def test_class_names_are_those_of_the_prompts(put) -> None:
     fields = read_boxes(put("a.xml", annotation(*((name, (1, 1, 48, 40.5)) for name in own), difficult=1)))
     names = ["airplane", "dining table", "motorcycle", "potted plant", "television"]
     assert [THINGS[index] for index in fields["box_classes"]] == names and fields["difficult"].all()
-    assert read_boxes(put("a.xml", annotation((own[0], (1, 1, 9, 9)), difficult="true")))["difficult"].all()
+    for mark in ("true", "1.0"):
+        assert read_boxes(put("a.xml", annotation((own[0], (1, 1, 9, 9)), difficult=mark)))["difficult"].all()
     assert fields["boxes"][0].tolist() == [0, 0, 48, 40.5] and list(fields["box_classes"]) == [0, 10, 13, 15, 19]
 
 

@@ -70,6 +70,10 @@ RAY_TELLS = {
     "of an error before any cell": (
         """The actor died unexpectedly before finishing this task.
 \tclass_name: ImplicitFunc
+KeyError: 'lookup'
+
+During handling of the above exception, another exception occurred:
+
 Traceback (most recent call last):
   File "function_manager.py", line 696, in _load_actor_class_from_gcs
     actor_class = pickle.loads(pickled_class)
@@ -104,8 +108,10 @@ def test_a_process_that_died_for_good_is_recorded_at_once(case: str, make_cell, 
     assert not told or (cell.folder / TRACEBACK).read_text() == told
 
 
-def test_a_cell_with_which_tune_could_not_go_on_has_failed(make_cell) -> None:
-    lost, recorded, unfinished = (make_cell(seed=seed) for seed in range(3))
+def test_a_cell_with_which_tune_could_not_go_on_has_failed(make_cell, journals) -> None:
+    lost, recorded, unfinished, done = (make_cell(seed=seed) for seed in range(4))
+    journals.start(done)
+    journals.finish(done, miou=41.5)
 
     def result(cell: Cell, error: object = None, **metrics: object) -> SimpleNamespace:
         return SimpleNamespace(config={"cells": [cell], "command": "mine"}, metrics=metrics, error=error)
@@ -114,6 +120,7 @@ def test_a_cell_with_which_tune_could_not_go_on_has_failed(make_cell) -> None:
     results = [
         result(lost, error=RuntimeError(aborted)),
         result(recorded, error=RuntimeError("died")),
+        result(done, error=RuntimeError("died afterwards")),
         result(unfinished, errors={unfinished.fingerprint: "no disk"}),
         SimpleNamespace(config=None, metrics=None, error=RuntimeError("never started")),
     ]

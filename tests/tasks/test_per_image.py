@@ -101,7 +101,7 @@ def test_an_image_is_scored_by_itself() -> None:
     assert images.image_scores.tolist()[0] == 25 and np.isnan(images.image_scores[1])
     assert DepthImages("depth", (), ({"rmse": 2.0},)).image_scores.tolist() == [-2]
     # a hit, a false one, one that is not sure enough, and a missed object
-    boxes = {"scores": [0.9, 0.6, 0.4], "right": [1, 0, 1], "objects": [0, 1]}
+    boxes = {"scores": [0.9, 0.5, 0.4], "right": [1, 0, 1], "objects": [0, 1]}
     assert DetectionImages("detection", ("cat", "dog"), (boxes,)).image_scores.round(1).tolist() == [33.3]
 
 

@@ -62,7 +62,7 @@ def test_segmentation_counts_over_all_pairs(folders) -> None:
 
 
 def test_with_a_reduced_zero_label_both_folders_count_from_one(folders) -> None:
-    predictions, targets = folders({"a.png": grey((1, 2, 2))}, {"a.png": grey((1, 2, 0))})
+    predictions, targets = folders({"a.png": grey((1, 2, 0, 2))}, {"a.png": grey((1, 2, 0, 0))})
     assert score_segmentation(predictions, targets, ("sky", "sea"), reduce_zero_label=True)["miou"] == 100
 
 
@@ -287,10 +287,11 @@ def test_names_with_spaces_and_dots_are_not_cut(tmp_path: Path) -> None:
     for name in ("my photo 1", "frame_0.5s", "other"):
         (folder / f"{name}.xml").write_text(f"<annotation><object><name>dog</name>{box}</object></annotation>")
     (folder / "._other.xml").write_bytes(b"\0\5\x16\7")
-    (tmp_path / "list.txt").write_text("my photo 1\nframe_0.5s  1\n")
     found = comp4(tmp_path / "comp4", dog="my photo 1 0.9 1 1 9 9\nframe_0.5s 0.8 1 1 9 9\n")
-    scores = score_detection(found, folder, ("dog",), tmp_path / "list.txt")
-    assert scores["ap50"] == 100 and scores["images"] == 2
+    for flag in (" 1", "0", "-1"):
+        (tmp_path / "list.txt").write_text(f"my photo 1\nframe_0.5s {flag}\n")
+        scores = score_detection(found, folder, ("dog",), tmp_path / "list.txt")
+        assert scores["ap50"] == 100 and scores["images"] == 2
 
 
 def test_images_of_several_folders_are_told_apart(tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ expected, found = alone(images)[half], shared(images[half])
 assert found.dtype == expected.dtype == torch.bfloat16
 torch.testing.assert_close(found, expected)
 torch.testing.assert_close(shared.running_var, alone.running_var)
+# An evaluation has the running statistics, whatever images a process has.
+torch.testing.assert_close(shared.eval()(images[half]), alone.eval()(images[half]))
 
 def check():
     if dist.get_rank() == 1:
