@@ -86,8 +86,17 @@ def test_figures_do_not_count_the_background_whoever_speaks() -> None:
 
 def test_the_background_takes_its_tokens_before_other_names() -> None:
     crowded = {"a": ("background", "bird", "boat", "bottle"), **{f"{k}": ("background", "bird") for k in range(8)}}
-    said = prompts(crowded, recall=0.9, budget=3)
-    assert len(said["a"].split()) == 3 and said["a"].split()[0] == "background" and said.truncated == 0
+    for recall in (0.9, 1.0):
+        said = prompts(crowded, recall=recall, budget=3)
+        assert len(said["a"].split()) == 3 and said["a"].split()[0] == "background" and said.truncated == 0
+    # And before wrong ones, of which three are wanted.
+    assert prompts({"a": ("background", "bird")}, precision=0.25, budget=3).truncated == 0
+
+
+def test_the_background_is_one_of_the_names_that_are_always_said() -> None:
+    shown = {name: PRESENT[name] for name in ("plane", "tv", "empty")}
+    assert prompts(shown, recall=0.0, min_true=1).by_id == dict.fromkeys(shown, "background")
+    assert [len(text.split()) for text in prompts(shown, recall=0.6, min_true=2).by_id.values()] == [2, 2, 1]
 
 
 def test_the_caption_commands_do_as_trainings_do() -> None:

@@ -105,6 +105,11 @@ def test_a_place_is_no_setting_even_where_a_group_says_nothing_else() -> None:
     bare = {"schedule": RECIPE["schedule"], "caption": {"source": "class_names"}}
     places = [{"model": {"weights": "elsewhere"}}, {"model": {"embeddings": "e.bin"}}, {"compute": {"num_workers": 4}}]
     assert {cell({**bare, **place}).fingerprint for place in places} == {cell(bare).fingerprint}
+    streets = [
+        {"kind": "cityscapes", "root": root, "target_domain": {"kind": "dark_zurich", "root": root}} for root in "ab"
+    ]
+    cropped = {**bare, **places[0], "augment": {"crop": 64}}
+    assert len({cell({**cropped, "data": data}).fingerprint for data in streets}) == 1
     other = {**PLAN, "compute": {"cpus": 3, "gpus": 1}, "weights": "elsewhere"}
     assert job(other).fingerprint == job().fingerprint
 

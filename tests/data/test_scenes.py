@@ -293,6 +293,17 @@ def test_a_captioner_with_mistakes_says_the_names_it_is_given(scenes: Scenes, wo
     assert scenes.say(0, (), wording, 0) == "a photo"
 
 
+def test_a_mistake_is_said_at_any_place_among_what_is_there(scenes: Scenes) -> None:
+    there = [name for name in scenes.present(18) if name in THINGS]
+    found: Counter[int] = Counter()
+    for name in {*THINGS} - {*there}:
+        names = [own for own in THINGS if own in (*there, name)]
+        words = re.findall(r"\w+", scenes.say(18, names, "long", 0))
+        found[sorted(names, key=words.index).index(name)] += 1
+    # About nine of 44 at each of the five places.
+    assert len(there) == 4 and found.keys() == {*range(5)} and min(found.values()) > 3
+
+
 def same(one: Sample, other: Sample, *fields: str) -> bool:
     return all(np.array_equal(getattr(one, field), getattr(other, field)) for field in fields)
 

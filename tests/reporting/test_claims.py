@@ -56,6 +56,7 @@ def test_a_claim_is_judged_by_its_smallest_step_seed_by_seed() -> None:
     assert judged_of(Difference(kind="difference", text="c", better={"look": "highest"}), values).value == 20
     assert judged_of(difference(min=5, min_standard_deviations=7), values).holds is False
     assert judged_of(difference(min=5, min_standard_deviations=6), values).holds is True
+    assert judged_of(difference(min=8, min_standard_deviations=2), values).holds is False
     assert judged_of(rising.model_copy(update={"at": {"look": ["low", "highest"]}}), values).value == 26
 
 
@@ -171,10 +172,15 @@ def test_tables_of_one_recipe_that_was_edited_between_are_not_compared(make_cell
     schedule = cell.recipe.schedule.model_copy(update={"learning_rate": 0.5})
     edited = cell.model_copy(update={"recipe": cell.recipe.model_copy(update={"schedule": schedule})})
     rate = cell.recipe.schedule.learning_rate
+    replaced = cell.model_copy(update={"digests": {**cell.digests, "val": "f" * 64}})
     for cells, told in (
         (
             (edited,),
             f"the newest sweeps have other settings: schedule.learning_rate 0.5; schedule.learning_rate {rate}",
+        ),
+        (
+            (replaced,),
+            f"the newest sweeps have other settings: hash of val data ffffffff; hash of val data {cell.digests['val'][:8]}",
         ),
         ((edited, cell), None),  # it varies there
         ((cell,), None),
@@ -221,7 +227,8 @@ def test_an_order_is_held_against_the_published_one() -> None:
     high = claim.model_copy(update={"min": 0.9})
     assert judged_of(high, table(values, published=(10.0, 20.0, 30.0, 40.0))).holds is False
     few = {name: {0: own[0]} for name, own in values.items()}
-    assert judged_of(claim, table(few, published=(10.0, 20.0, 30.0, 40.0))).undecided == "run --seeds 0,1,2"
+    for fewer in (few, {**values, "b": few["b"]}):
+        assert judged_of(claim, table(fewer, published=(10.0, 20.0, 30.0, 40.0))).undecided == "run --seeds 0,1,2"
     assert judged_of(claim, table(values)).verdict == "not decided: not measured"
 
 
@@ -314,6 +321,8 @@ def test_a_share_that_only_the_ends_of_an_interval_exceed_is_not_decided() -> No
     claim = Measure(kind="measure", text="c", measure="part", max_share=0.25, max_share_of="whole")
     measured = {"part": Measured(0.1, 3, "seeds", by_seed=(-7.9, 0.1, 8.1)), "whole": Measured(8.0)}
     assert judge_measures([claim], measured)[0].holds is None
+    # A share is of the size, whatever the sign.
+    assert judge_measures([claim], measured | {"part": Measured(-7.9)})[0].holds is False
 
 
 def filled(experiment: ResolvedExperiment, asked: int = 3) -> Table:

@@ -11,7 +11,7 @@ from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.experiment import FigureConfig
 from tadp_ray.config.table import Side
 from tadp_ray.reporting.compare import compare, differences_to, find_row
-from tadp_ray.reporting.regression import correlation_notes, fit_line, fit_rows, points_of
+from tadp_ray.reporting.regression import Points, correlation_notes, fit_line, fit_rows, least_squares, points_of
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv
 from tadp_ray.reporting.table import TableEntry, build_table
 from tadp_ray.tasks.depth.per_image import DepthImages
@@ -187,6 +187,23 @@ def test_a_line_is_numpy_s_and_its_interval_knows_that_points_of_an_image_are_al
     # The same points over again are no new images.
     twice = fit_line([own, own], N)
     assert twice.r_interval == pytest.approx(line.r_interval) and len(twice.points.x) == 2 * N
+
+
+def test_an_image_without_names_to_recall_has_no_point():
+    """Of the background alone, say."""
+    found = images_of(np.array([3, 7, 2]))
+    silent = replace(found, images=({**found.images[0], "recall": None}, *found.images[1:]))
+    assert points_of("recall", silent).image.tolist() == [1, 2]
+
+
+def test_points_that_do_not_vary_have_no_line():
+    rising, same, image = np.arange(4.0), np.full(4, 0.3), np.arange(4)
+    assert fit_line([Points(rising, same, image)], 4) is fit_line([Points(same, rising, image)], 4) is None
+    # Three times the image at (0.1, 0.7), whose spread rounding does not leave at zero.
+    once = np.array([1, 0.1, 0.7, 0.1**2, 0.1 * 0.7, 0.7**2])
+    assert 3 * once[3] != (3 * once[1]) ** 2 / 3
+    r, line = least_squares(3 * once[None], rising)
+    assert np.isnan(r).all() and np.isnan(line).all()
 
 
 def test_size_is_of_each_class_that_is_shown():

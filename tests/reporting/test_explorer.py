@@ -20,7 +20,7 @@ from tadp_ray.reporting.charts import (
     learning_curves,
 )
 from tadp_ray.reporting.explorer import compared, searched
-from tadp_ray.reporting.importance import MIN_RUNS, importance
+from tadp_ray.reporting.importance import MIN_RUNS, encoded, importance
 from tadp_ray.reporting.search_charts import parallel_coordinates, scaled
 from tadp_ray.reporting.seeds import gap_of, paired_gap
 from tadp_ray.reporting.summary import sentences
@@ -118,6 +118,10 @@ def test_prompts_and_pictures_are_of_the_main_evaluation_alone(spec, monkeypatch
 def test_a_value_that_is_no_number_leaves_the_curves_readable() -> None:
     found = curve_records({0: ((1, 2.0), (2, math.nan), (3, math.inf))})
     assert [point["value"] for point in found] == [2.0, None, None] and json.dumps(found, allow_nan=False)
+
+
+def test_values_of_an_axis_are_numbers_or_places_of_their_first_appearance() -> None:
+    assert encoded([True, 2, 0.5]) == [1, 2, 0.5] and encoded([8, None, "auto", 8]) == [0, 1, 2, 0]
 
 
 def test_importance_is_that_of_the_axis_that_matters() -> None:

@@ -10,6 +10,7 @@ from tadp_ray.config.table import Side
 from tadp_ray.errors import UserError
 from tadp_ray.reporting.regression import points_of
 from tadp_ray.reporting.resampling import PERCENT, RESAMPLES, interval, resamples
+from tadp_ray.reporting.seeds import gap_of
 from tadp_ray.reporting.table import EntryDifference, Table, TableEntry, build_table, rank_correlation_notes
 from tadp_ray.tasks.depth.per_image import DepthImages
 
@@ -28,6 +29,7 @@ def test_a_spread_is_the_sample_s_and_what_is_not_finite_has_none() -> None:
     for bad in (math.nan, math.inf):
         unfinished = entry((1.0, bad))
         assert math.isnan(unfinished.mean) and (unfinished.sd, unfinished.complete) == (None, False)
+        assert gap_of((1.0, 2.0, bad)) is None
         assert entry((1.0, bad)).text == "not finite" and entry((bad,), num_seeds=2).text == "not finite (1/2)"
 
 

@@ -22,6 +22,7 @@ from tadp_ray.reporting.figure import draw_curves, draw_table
 from tadp_ray.reporting.render import html, latex, markdown, terminal, to_csv, write_table
 from tadp_ray.reporting.summary import sentences
 from tadp_ray.reporting.table import Table, TableEntry, build_table
+from tadp_ray.training.provenance import THEN
 
 STORE = CaptionConfig(source="store", store="captions.jsonl")
 MEANS = {(0.5, 0.5): 30.0, (0.5, 1.0): 33.0, (0.75, 0.5): 31.0, (0.75, 1.0): 35.0, (1.0, 0.5): 32.0, (1.0, 1.0): 40.0}
@@ -118,6 +119,7 @@ def test_numbers_of_other_libraries_and_other_machines_are_told(spec, cells, row
             ("a" * 40 + "+dirty", "a" * 40 + "+dirty"),
             ("code: aaaaaaaaa+dirty (2 cells); +dirty means uncommitted changes",),
         ),
+        (("a" * 40 + THEN + "b" * 40,) * 2, ("code: aaaaaaaaa, then bbbbbbbbb (2 cells)",)),
     ],
 )
 def test_numbers_of_several_commits_or_of_uncommitted_code_are_told(spec, cells, row_of, commits, told):

@@ -51,6 +51,7 @@ def test_cells_are_axes_times_seeds(experiment: Path) -> None:
     assert [cell.axes["caption.recall"] for cell in both.selected] == [0.5, 1.0]
     own = make_plan(experiment, "pocket", seeds=np.arange(2))
     assert [cell.seed for cell in own.cells[:2]] == [0, 1] and type(own.cells[1].seed) is int
+    assert plan.key == own.key, "more seeds fill the same table"
 
 
 @pytest.mark.parametrize(

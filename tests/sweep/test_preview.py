@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from tadp_ray.config.load import load_recipe
 from tadp_ray.errors import UserError
 from tadp_ray.hub import cached_only
 from tadp_ray.sweep import cluster
+from tadp_ray.sweep.disk import DiskUse, disk_use
 from tadp_ray.sweep.kinds import CellKind, kinds_of, lower_memory, planned_cost
 from tadp_ray.sweep.preview import preview, recipe_preview
 from tadp_ray.sweep.throughput import COMPILED, MEASURED, STEP_FLOPS, Card, known_cards, measured_card
@@ -215,6 +217,15 @@ def test_the_keys_that_lower_memory_are_those_that_a_recipe_can_take(experiment:
 @pytest.mark.parametrize(("seconds", "at_once", "end"), [([90, 90, 90], 2, 180), ([3, 1, 1], 2, 3), ([5, 7], 1, 12)])
 def test_cells_wait_for_a_slot(seconds: list[float], at_once: int, end: float) -> None:
     assert finished_after(seconds, at_once) == end
+
+
+@pytest.mark.parametrize(("at_once", "most"), [(0, 52), (1, 52), (2, 60)])
+def test_the_largest_cells_may_be_the_last_to_train(at_once: int, most: int) -> None:
+    cells = [SimpleNamespace(fingerprint=name) for name in ("large", "small")]
+    sizes = (SimpleNamespace(training_disk_bytes=size, finished_disk_bytes=size // 5) for size in (50, 10))
+    kinds = [SimpleNamespace(cells=[cell], cost=cost) for cell, cost in zip(cells, sizes, strict=True)]
+    assert disk_use(cells, kinds, at_once, None) == DiskUse(2, training=50, finished=10, most=most, free=None)
+    assert disk_use([], kinds, at_once, None) is None
 
 
 @pytest.fixture
