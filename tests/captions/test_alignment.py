@@ -116,6 +116,7 @@ def test_figures_of_an_image_and_of_the_data_set():
     assert (second.precision, second.recall, second.f1) == (None, 0.0, 0.0)
     assert (third.precision, third.recall, third.f1) == (None, None, None)
     assert (found.score.precision, found.score.recall) == (2 / 3, 0.5)
+    assert (found.score.macro_precision, found.score.macro_recall) == (0.75, 0.5)
     assert found.f1 == pytest.approx(2 / (3 / 2 + 2)) and found.macro_f1 == 0.5
     with pytest.raises(UserError, match="no text for 1 of 1 image, e.g. 'z'; measure texts"):
         align(texts, {"z": ()}, exact(CLASSES))

@@ -1,5 +1,6 @@
 """Whether "background" is a name: in the published code an oracle of Pascal VOC says it, and never wrongly."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from tadp_ray.captions.prompts import Prompts, make_prompts
 from tadp_ray.captions.sources import foreground
 from tadp_ray.config.data import CaptionConfig
 from tadp_ray.data.pascal import CLASSES
+from tadp_ray.errors import UserError
 
 PRESENT = {
     "plane": ("background", "airplane", "person"),
@@ -97,6 +99,16 @@ def test_the_background_is_one_of_the_names_that_are_always_said() -> None:
     shown = {name: PRESENT[name] for name in ("plane", "tv", "empty")}
     assert prompts(shown, recall=0.0, min_true=1).by_id == dict.fromkeys(shown, "background")
     assert [len(text.split()) for text in prompts(shown, recall=0.6, min_true=2).by_id.values()] == [2, 2, 1]
+
+
+def test_an_oracle_s_names_stand_in_class_order_and_no_other_names_are_degraded() -> None:
+    oracle = oracle_store({"a": ("cat", "background", "airplane")}, CLASSES, {})
+    assert oracle.captions == {"a": ("background airplane cat",)}
+    settings = {"precision": 0.5, "recall": 1.0, "seed": 0, "count_tokens": len, "budget": 75}
+    # An imported file of an oracle has no names apart from its words.
+    for other in (replace(oracle, names={}), replace(oracle, header={**oracle.header, "captioner": "blip"})):
+        with pytest.raises(UserError, match="was not made by tadp-ray caption oracle, so it does not say which names"):
+            degraded_store(other, **settings)
 
 
 def test_the_caption_commands_do_as_trainings_do() -> None:

@@ -12,7 +12,7 @@ from tadp_ray.config.recipe import EvaluationConfig, Recipe
 from tadp_ray.data.sample import Sample
 from tadp_ray.tasks.base import bilinear, resize_map
 from tadp_ray.tasks.build import task_of
-from tadp_ray.training.evaluate import combined, truth
+from tadp_ray.training.evaluate import combined, scored_image, truth
 from tadp_ray.training.windows import assemble, cut, key_of, passes, view_boxes
 
 RECIPE = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 1, "learning_rate": 1e-3}})
@@ -92,6 +92,13 @@ def test_labels_of_a_smaller_view_are_those_of_opencv() -> None:
         numbers = np.arange(size * 7, dtype=np.int32).reshape(size, 7)
         stretched = cv2.resize(numbers.astype(np.float32), (16, 512), interpolation=cv2.INTER_NEAREST)
         assert resize_map(torch.from_numpy(numbers), (size, 7), (512, 16)).tolist() == stretched.tolist()
+
+
+def test_a_shown_image_has_the_size_that_is_scored() -> None:
+    image = np.arange(6 * 9 * 3, dtype=np.uint8).reshape(6, 9, 3)
+    for size, expected in (((6, 9), image), ((3, 5), cv2.resize(image, (5, 3)))):
+        setup = SimpleNamespace(val=[Sample("a", image)], scored_size=lambda index, size=size: size)
+        assert np.array_equal(scored_image(setup, 0), expected)
 
 
 def test_boxes_are_scored_at_the_size_of_the_image() -> None:

@@ -1,10 +1,12 @@
 """Latents of training views are looked up, and are those that the encoder would return."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tadp_ray.backbones.base import Posterior
 from tadp_ray.backbones.latent import backbone
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import AugmentConfig
@@ -14,6 +16,7 @@ from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.latents import ViewLatents
 from tadp_ray.training.provenance import provenance
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.windows import View
 from tests.fixtures.cells import losses
 
 CPU = torch.device("cpu")
@@ -101,7 +104,54 @@ def test_cells_that_differ_otherwise_share_their_latents(
     ):
         cell = tiny_cell(**change)
         made(cell, cell.digests)
+    other = tiny_cell(seed=1)
+    made(other, other.digests)
     assert made.count == 1
+
+
+def test_boxes_and_label_maps_whose_images_are_stretched_otherwise_share_no_latents(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, boxes = counting_latents(monkeypatch), {"task": "detection", "model": {"head": {"kind": "faster_rcnn"}}}
+    for change, count in (({}, 1), ({"augment": {"stretch": 64}}, 3)):
+        for task in ({}, boxes):
+            cell = tiny_cell(**change, **task)
+            made(cell, cell.digests)
+        assert made.count == count
+
+
+def test_latents_of_training_views_are_shared_by_what_decides_them_alone(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[int]] = []
+    monkeypatch.setattr(latents, "sided_views", lambda setup, indices, sides: asked.append(sides) or [])
+    model = SimpleNamespace(backbone=SimpleNamespace(encode_image=None))
+
+    def made(digests: dict[str, str], **changes: dict) -> int:
+        cell = tiny_cell(**changes)
+        own = setup.TrainSetup(cell.recipe, cell.seed)
+        latents.training_latents({**cell.digests, **digests}, own, model, CPU, ProcessGroup())
+        return len(asked)
+
+    assert made({}) == made({"val": "another"}) == made({}, schedule={"learning_rate": 0.5}) == 1
+    assert made({"train": "another"}) == 2 and made({"weights": "another"}) == 3
+    assert made({}, schedule={"precision": "bfloat16"}) == 4
+    assert made({}, augment={"flip": 0.0}) == 5 and asked[-1] == [1] and made({}, augment={"flip": 1.0}) == 6
+    assert asked[-1] == [-1] and asked[0] == [1, -1]
+    # Ten images are seen from two sides: fewer views than these are not encoded beforehand.
+    assert made({}, schedule={"iterations": 4}) == 6 and made({"train": "third"}, schedule={"iterations": 5}) == 7
+
+
+def test_windows_of_an_image_have_noise_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    views = [View(f"{image}/{number}", image, number, torch.zeros(3, 8, 8)) for image in "ab" for number in (0, 1)]
+    monkeypatch.setattr(latents, "evaluation_views", lambda *_: iter(views))
+    posterior = lambda images: Posterior(torch.zeros(len(images), 4, 2, 2), torch.ones(len(images), 4, 2, 2))
+    model = SimpleNamespace(backbone=SimpleNamespace(latent_shape=lambda _: (4, 2, 2), encode_image=posterior))
+    schedule = SimpleNamespace(images_per_pass=2, precision="float32")
+    own = SimpleNamespace(recipe=SimpleNamespace(schedule=schedule))
+    found, again = (latents.view_latents(own, model, CPU, [0, 1]) for _ in range(2))
+    assert len({noise.numpy().tobytes() for noise in found.values()}) == 4
+    assert all(torch.equal(noise, again[key]) for key, noise in found.items())
 
 
 class counting_latents:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,6 +25,7 @@ from tadp_ray.config.data import CaptionConfig
 from tadp_ray.config.load import load_recipe
 from tadp_ray.data.datasets import PocketScenes
 from tadp_ray.data.loader import AugmentedDataset
+from tadp_ray.data.pixels import to_tensor
 from tadp_ray.data.sample import NO_IMAGE, Sample
 from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.data.transforms import Augment
@@ -43,6 +45,7 @@ from tadp_ray.registry import (
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
 from tadp_ray.training.context_cache import ContextCache
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
+from tadp_ray.training.windows import passes
 
 ROOT = Path(__file__).resolve().parents[2]
 NIGHT = ["a dark <night> photo of a {caption}"]
@@ -421,7 +424,21 @@ def test_evaluation_has_a_size_of_its_own(
     monkeypatch.setattr(TrainSetup, "val", SimpleNamespace(sizes=[(40, 80)]))
     assert setup.evaluated_size(0) == size and setup.scored_size(0) == (40, 80)
     assert setup.evaluated_size(0, 1.5) == (1.5 * size[0], 1.5 * size[1])
-    assert setup.evaluated(np.zeros((40, 80, 3), np.uint8), 0, 1.0).shape == (3, *size)
+    image = np.random.default_rng(0).integers(0, 256, (40, 80, 3), np.uint8)
+    # What is stretched in training, too, is resized as there.
+    kind = cv2.INTER_CUBIC if changes == ["augment.stretch=64"] else cv2.INTER_LINEAR
+    assert torch.equal(setup.evaluated(image, 0, 1.0), to_tensor(cv2.resize(image, size[::-1], interpolation=kind)))
+
+
+def test_further_evaluations_have_the_look_or_the_sizes_that_they_name() -> None:
+    """And are otherwise the main one; that of another domain keeps to itself."""
+    changes = ["data.target_domain=comic", "data.extra_styles=[night]", "evaluation.multi_scale=[1, 1.5]"]
+    setup = TrainSetup(load_recipe(ROOT / "experiments/recipes/pocket_segmentation.yaml", changes), 3)
+    night, sizes = (setup.extra_evaluations()[name] for name in ("night", "multi_scale"))
+    assert [each.val.style for each in (setup, night, sizes)] == ["comic", "night", "comic"]
+    assert [look.mirrored for look in passes(sizes.recipe.evaluation)] == [False, True] * 2
+    assert {look.factor for look in passes(sizes.recipe.evaluation)} == {1, 1.5}
+    assert night.recipe.evaluation == setup.recipe.evaluation and (night.seed, sizes.seed) == (3, 3)
 
 
 def test_contexts_are_shared_by_what_decides_them_alone(
@@ -444,3 +461,6 @@ def test_contexts_are_shared_by_what_decides_them_alone(
     assert warmed({}, caption={**embedded, "templates": "single"}) == 6
     other = {"evaluation": {"captions": {"names": embedded}}}
     assert warmed({}, **other) == 6 and warmed({"embeddings/names": "another"}, **other) == 7
+    # A random text encoder is another one for every seed.
+    random = {"model": {"unet_init": "random"}}
+    assert warmed({}, seed=1) == 7 and warmed({}, **random) == 8 and warmed({}, seed=1, **random) == 9
