@@ -148,6 +148,8 @@ def preprocessing(processor: Any) -> tuple[tuple[int, int], tuple[float, ...], t
     if getattr(processor, "do_flip_channel_order", False):
         raise ValueError("preprocessor_config.json flips the order of the channels")
     size = (processor.crop_size if processor.do_center_crop else None) or processor.size
-    height, width = (size.get(side) or size["shortest_edge"] for side in ("height", "width"))
+    height, width = (size.get(side) or size.get("shortest_edge") for side in ("height", "width"))
+    if not (height and width):
+        raise ValueError("preprocessor_config.json tells neither height and width nor a shortest edge")
     mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else ([0.0] * 3, [1.0] * 3)
     return (height, width), tuple(mean), tuple(std), filter

@@ -115,6 +115,7 @@ def test_an_encoder_s_size_is_that_of_the_crop_or_the_shortest_edge(cropped: boo
         ({"do_rescale": False}, "does not rescale pixels by 1/255"),
         ({"rescale_factor": 1 / 127.5}, "does not rescale pixels by 1/255"),
         ({"do_flip_channel_order": True}, "flips the order of the channels"),
+        ({"size": {"longest_edge": 20}, "do_center_crop": False}, "tells neither height and width nor a shortest edge"),
     ],
 )
 def test_a_processor_that_changes_pixels_otherwise_is_refused(

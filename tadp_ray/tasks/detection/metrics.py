@@ -185,7 +185,7 @@ def coco(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> dict[str, float
     """Return coco_ap, coco_ap50 and coco_ap75 in percent, from pycocotools; equal scores keep the order of the images."""
     objects = [
         # pycocotools overwrites "ignore" with "iscrowd", but also ignores objects outside its range of areas.
-        row | {"iscrowd": int(crowd), "area": -1 if difficult and not crowd else row["area"]}
+        row | {"iscrowd": int(crowd), "area": -1 if difficult else row["area"]}
         for row, (difficult, crowd) in rows((with_flags(target) for _, target in images), "flags")
     ]
     detections = [row | {"score": score} for row, score in rows((found for found, _ in images), "scores")]
