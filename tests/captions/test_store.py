@@ -135,6 +135,7 @@ def test_ids_that_differ_by_an_ending_alone_name_the_command_that_mends_them(tmp
             r"id 'a', captions: 'x \\ud83d' holds half a character, '\\ud83d', whose",
         ),
         ('{"\\udc00": {"captions": ["x"]}}', r"an id: '\\udc00' holds half a character"),
+        (r'{"\u00e9": {"captions": ["x"]}, "e\u0301": {"captions": ["y"]}}', "occurs in two spellings of its accents"),
         (
             "my notes\nof today",
             "line 1: neither JSON nor a table with a column file_name, image, image_id, id: 'my notes",

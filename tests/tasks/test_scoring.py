@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tadp_ray.errors import UserError
 from tadp_ray.tasks.depth.scoring import compare_depth, score_depth
 from tadp_ray.tasks.detection.scoring import score_detection
-from tadp_ray.tasks.segmentation.scoring import score_segmentation
+from tadp_ray.tasks.segmentation.scoring import correct, score_segmentation
 from tests.fixtures.cli import invoke
 
 Files = dict[str, np.ndarray]
@@ -126,6 +127,11 @@ def test_what_a_picture_frames_are_the_errors_that_are_scored(folders) -> None:
     errors = -compared.pixel_score(*compared.read(0, "a"))
     assert errors.tolist() == [[0.25, 784, 49, 0]]
     assert compared.scores.item() == pytest.approx(-((errors.sum().item() / 3) ** 0.5))
+
+
+def test_what_is_ignored_is_not_framed_as_correct() -> None:
+    found, truth = torch.tensor([[0, 1, 255, 2]]), torch.tensor([[0, 2, 255, 255]])
+    assert correct(found, truth).tolist() == [[1, 0, 0, 0]]
 
 
 def test_targets_without_an_end_are_not_scored_and_other_folders_are_no_predictions(folders) -> None:
