@@ -137,6 +137,7 @@ def at_strides(channels: Sequence[int], strides: Sequence[int]) -> list[Tensor]:
         ("vpd_depth", *THREE, (1, 64, 96)),
         ("vpd_depth", *FIVE, (1, 256, 384)),
         ("vpd_depth", [16, 16, 16], (4, 16, 32), (1, 128, 192)),
+        ("vpd_depth", [16, 16, 16], (4, 8, 32), (1, 128, 192)),
     ],
 )
 def test_dense_heads_read_any_levels_of_their_design(
@@ -199,6 +200,7 @@ def test_detection_finds_boxes_on_any_number_of_levels(channels: list[int], stri
             "semantic_fpn: it is made for levels whose strides are powers of two times",
         ),
         ("semantic_fpn", [16] * 2, (8, 4), "semantic_fpn: it is made for levels whose strides are powers of two times"),
+        ("semantic_fpn", [16] * 3, (8, 32, 16), "made for levels whose strides are powers of two times"),
         ("vpd_depth", [16] * 3, (14, 28, 42), "vpd_depth: it is made for levels whose strides are powers of two times"),
         ("vpd_depth", [16], (16,), "vpd_depth: it is made for at least two levels, but the backbone has 1"),
         ("vpd_depth", [16, 16, 20, 16, 16, 16], (1, 2, 4, 8, 16, 32), "a level of 20 channels is halved 2 times"),

@@ -348,6 +348,7 @@ def test_boxes_without_an_area_are_scored_as_misses(tmp_path: Path) -> None:
 
 def test_all_that_is_wrong_with_voc_files_is_told_at_once(annotations: Path, tmp_path: Path) -> None:
     lines = ["one nan 1 1 10 10", "one 0.9 10 1 1 10", "four 0.9 1 1 10 10", "one 0.9 1 1 10", "one 0.9 1 1 10 10"]
+    lines.append("one 0.9 5 5 5 5")  # a box of one pixel is one
     folder = comp4(tmp_path / "comp4", dog="\n".join(lines))
     with pytest.raises(UserError) as refused:
         score_detection(folder, annotations, ("dog", "cat"))

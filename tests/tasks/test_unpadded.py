@@ -36,6 +36,8 @@ def test_features_of_the_padding_are_not_decoded() -> None:
     # Its edge is decoded without the padding's features, and what was cut off repeats it.
     assert not torch.equal(metres[..., 95, :96], decoded_whole[..., 95, :96])
     assert torch.equal(metres[..., 95, :96], metres[..., 127, :96])
+    wide = [torch.randn(1, 16, 128 // stride, 192 // stride) for stride in STRIDES]
+    assert cropped(wide).shape == (1, 1, 128, 192)
 
 
 def test_an_unpadded_size_that_is_no_multiple_is_refused() -> None:
