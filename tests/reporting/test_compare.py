@@ -199,9 +199,10 @@ def test_an_image_without_names_to_recall_has_no_point():
 def test_points_that_do_not_vary_have_no_line():
     rising, same, image = np.arange(4.0), np.full(4, 0.3), np.arange(4)
     assert fit_line([Points(rising, same, image)], 4) is fit_line([Points(same, rising, image)], 4) is None
-    # Three times the image at (0.1, 0.7), whose spread rounding does not leave at zero.
-    once = np.array([1, 0.1, 0.7, 0.1**2, 0.1 * 0.7, 0.7**2])
-    assert 3 * once[3] != (3 * once[1]) ** 2 / 3
+    # Three times the image at (0.3, 0.6), of whose spread rounding leaves a little.
+    x, y = 0.3, 0.6
+    once = np.array([1, x, y, x**2, x * y, y**2])
+    assert 3 * x**2 > (3 * x) ** 2 / 3 and 3 * y**2 > (3 * y) ** 2 / 3
     r, line = least_squares(3 * once[None], rising)
     assert np.isnan(r).all() and np.isnan(line).all()
 
