@@ -10,7 +10,7 @@ from torch.nn.functional import cosine_similarity
 from tadp_ray.backbones.stable_diffusion.load import load_diffusion
 from tadp_ray.conditioning.similarity import text_similarity
 from tadp_ray.conditioning.text_encoder import class_embedding, count_tokens, encode_names, encode_prompts
-from tadp_ray.conditioning.tokenizer import load_tokenizer, name_places, word_places
+from tadp_ray.conditioning.tokenizer import check_length, load_tokenizer, name_places, word_places
 from tadp_ray.errors import UserError
 
 
@@ -38,6 +38,15 @@ def test_a_tokenizer_is_found_in_weights_and_by_itself(shared: Path, tmp_path: P
         load_tokenizer(str(single))
 
 
+def test_a_prompt_may_be_as_long_as_the_text_encoder_reads() -> None:
+    tokenizer, budget = load_tokenizer("pocket")
+    check_length(tokenizer, "cat " * budget)
+    with pytest.raises(
+        UserError, match="the prompt has 76 tokens, .* reads 75: it would be cut behind 'cat cat cat cat'"
+    ):
+        check_length(tokenizer, "cat " * (budget + 1))
+
+
 def test_places_of_names_are_those_of_a_list_though_one_name_is_in_another() -> None:
     pocket, names = load_diffusion("pocket"), ["panda bear", "grass", "bear"]
     places = name_places(pocket.tokenizer, names)
@@ -45,6 +54,8 @@ def test_places_of_names_are_those_of_a_list_though_one_name_is_in_another() -> 
     said = [pocket.tokenizer.decode(tokens[own.start : own.stop]).split() for own in places]
     assert said == [["panda", "bear"], ["grass"], ["bear"]]
     assert word_places(pocket.tokenizer, " ".join(names), "bear") == (2,)
+    # Nothing that touches a word is a part of it.
+    assert word_places(pocket.tokenizer, "a cat, a dog", "cat") == (2,)
     one_by_one = encode_names(pocket.tokenizer, pocket.text_encoder, names)
     alone = encode_prompts(pocket.tokenizer, pocket.text_encoder, ["bear"])[0]
     torch.testing.assert_close(one_by_one[list(places[-1])], alone[1:2])

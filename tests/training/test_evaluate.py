@@ -73,6 +73,19 @@ def test_a_mirrored_look_is_turned_back_and_shares_are_averaged() -> None:
     torch.testing.assert_close(combined(setup, 0, looks, found), expected[None])
 
 
+def test_logits_of_a_smaller_view_are_enlarged_to_the_size_that_is_scored() -> None:
+    setup = SimpleNamespace(
+        recipe=SimpleNamespace(evaluation=EvaluationConfig()),
+        task=task_of(RECIPE),
+        evaluated_size=lambda index, factor=1.0: (32, 64),
+        scored_size=lambda index: (48, 80),
+        multiple=32,
+    )
+    (look,), logits = passes(EvaluationConfig()), torch.randn(5, 32, 64)
+    found = combined(setup, 0, (look,), {key_of(0, look, 0): logits})
+    torch.testing.assert_close(found, F.interpolate(logits[None], (48, 80), mode="bilinear"))
+
+
 class Val(list[Sample]):
     """A data set of one image."""
 
