@@ -464,3 +464,8 @@ def test_contexts_are_shared_by_what_decides_them_alone(
     # A random text encoder is another one for every seed.
     random = {"model": {"unet_init": "random"}}
     assert warmed({}, seed=1) == 7 and warmed({}, **random) == 8 and warmed({}, seed=1, **random) == 9
+    # Vectors of classes in a file without their names are in the order of the data set's.
+    monkeypatch.setattr(TrainSetup, "train", SimpleNamespace(classes=("cat", "dog")))
+    cell = tiny_cell()
+    TrainSetup(cell.recipe, cell.seed)._warm(cell.digests, torch.device("cpu"))
+    assert len({*folders}) == 10
