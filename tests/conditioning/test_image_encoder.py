@@ -100,6 +100,10 @@ def test_a_large_view_is_made_small_by_pillow_s_filter_of_that_number(
     found, expected = (seen(torch.from_numpy(np.array(each)).permute(2, 0, 1)[None] / 255) for each in (noise, small))
     # Pillow rounds twice, to whole levels, which are 0.015 apart once they are normalized.
     torch.testing.assert_close(found, expected, atol=0.03, rtol=0)
+    # As there, no pixel beside an edge is darker than black.
+    black, edge = torch.zeros(1, 3, 48, 48), torch.zeros(1, 3, 48, 48)
+    edge[..., 20:] = 1
+    assert (seen(edge) >= seen(black)).all()
 
 
 @pytest.mark.parametrize(("cropped", "size"), [(True, (16, 24)), (False, (20, 20))])
