@@ -18,7 +18,7 @@ from tadp_ray.config.errors import nearest
 from tadp_ray.config.resolve import ResolvedExperiment, experiment_name
 from tadp_ray.config.shipped import name_of
 from tadp_ray.config.table import TableSpec
-from tadp_ray.config.vocabulary import Scale
+from tadp_ray.config.vocabulary import METRIC, Scale
 from tadp_ray.errors import UserError
 from tadp_ray.files import write_text
 from tadp_ray.layout import CLAIMS, CURVES, FIGURE, TRACEBACK
@@ -52,13 +52,18 @@ def latest_sweep(
     """Return an experiment's table and the newest sweep that was started for it.
 
     Raises:
-        UserError: the store holds no such sweep.
+        UserError: the store holds no such sweep, or the file of the experiment or of the sweep has other axes since.
     """
     sweep = newest_sweep(store, experiment_name(experiment.file, recipe), scale)
     other = recipe_of_command(sweep)
     if recipe and other not in ("", name_of(recipe, "recipes")) and os.path.abspath(other) != os.path.abspath(recipe):
         log.warning(f"the newest sweep of {experiment_name(experiment.file, recipe)} is of another recipe, {other}")
-    return experiment.table(scale, sweep.cells[0].scale, sweep.settings), sweep
+    spec = experiment.table(scale, sweep.cells[0].scale, sweep.settings)
+    # Cells that differ in an axis without a place in the table would be taken for seeds of one entry.
+    if differing := sorted({*spec.rows.keys, *spec.columns.keys} - {METRIC} ^ sweep.cells[0].axes.keys()):
+        named = ", ".join(differing)
+        raise UserError(f"the sweep that was run and the files do not have the same axes ({named}); run it again")
+    return spec, sweep
 
 
 def recipe_of_command(sweep: SweepRun) -> str:
@@ -189,6 +194,8 @@ def write_results(
     draw_table(table, folder / f"{name}.png")
     files = [*write_table(table, folder, name), folder / f"{name}.png", *pictures]
     verdicts = [judge(claim, lambda other: table if other is None else others(other)) for claim in spec.claims]
+    # Verdicts of an earlier call must not lie beside a table whose experiment claims nothing any more.
+    (folder / CLAIMS).unlink(missing_ok=True)
     if verdicts:
         files.append(folder / CLAIMS)
         write_text(files[-1], claims_table(verdicts) + "\n")

@@ -180,6 +180,18 @@ def test_a_sweep_of_other_files_is_told_apart_from_none(store, asked: Path, tmp_
     assert said in (tmp_path / "out/report.md").read_text()
 
 
+def test_cells_of_an_axis_that_a_file_has_lost_are_no_seeds_of_one_entry(
+    store, asked: Path, tmp_path: Path, swept
+) -> None:
+    swept(asked / "tiny.yaml")
+    (tmp_path / "sweep.yaml").write_text("axes: {caption.recall: [0.5, 1.0]}\n")
+    text = (asked / "tiny.yaml").read_text().replace("rows: [caption.precision]", "rows: [metric]")
+    (asked / "tiny.yaml").write_text("".join(line for line in text.splitlines(True) if "published" not in line))
+    result = invoke("table", asked / "tiny.yaml", "--tracking-uri", store.uri, "--storage", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "and the files do not have the same axes (caption.precision); run it again" in result.stderr
+
+
 def test_a_sweep_whose_plan_is_not_whole_is_told(store, asked: Path, tmp_path: Path, swept) -> None:
     """A command that was killed before it kept its plan, a plan that was cut, and one of no cells."""
     swept(asked / "tiny.yaml")

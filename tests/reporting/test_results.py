@@ -144,3 +144,7 @@ def test_claims_are_told_in_the_terminal_on_disk_and_in_mlflow(experiment: Path,
     report = invoke("report", tmp_path / "out", "--experiments", tmp_path / "asked", "--tracking-uri", store.uri)
     assert report.exit_code == 0, report.output
     assert kept in (tmp_path / "out/report.md").read_text()
+
+    experiment.write_text(experiment.read_text().partition("claims:")[0])
+    assert invoke(*words).exit_code == 0
+    assert not (tmp_path / "answers/tiny/pocket/claims.md").exists(), "verdicts of an earlier table"
