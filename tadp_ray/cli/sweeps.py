@@ -274,12 +274,11 @@ def show_closing(filled: "Table", store: "Store", context: typer.Context, name: 
     """Print what a sweep has found, the next command worth running, and where to see its cells."""
     from tadp_ray.reporting.closing import NextCommands, closing_lines
 
-    seeds = context.params["seeds"]
     commands = NextCommands(
+        again=retyped(context, "sweep", without=("only", "strict")),
         sweep=retyped(context, "sweep", without=("seeds", "only", "strict")),
         table=table_command(context, name),
         report=retyped(context, "report", only=("tracking_uri",)),
-        seeds="" if seeds is None else f"--seeds {seeds}",
     )
     for line in closing_lines(filled, commands):
         say(line, style="bold")

@@ -19,13 +19,13 @@ from tadp_ray.wording import pluralized
 class NextCommands:
     """Commands as a person types them."""
 
+    again: str
+    """The same sweep of all its cells."""
     sweep: str
-    """The same sweep of all its cells, without its seeds."""
+    """The same, without its seeds."""
     table: str
     """The sweep's table."""
     report: str
-    seeds: str = ""
-    """The option with the sweep's seeds, if it had one."""
 
 
 def closing_lines(table: Table, commands: NextCommands) -> list[str]:
@@ -68,9 +68,8 @@ def finding(table: Table) -> str:
 def next_step(table: Table, commands: NextCommands) -> str:
     """Return the next command and why it is worth running: missing cells, then more seeds, then differences, then the report."""
     if table.unfinished:
-        again = f"{commands.sweep} {commands.seeds}".rstrip()
         are = "is" if table.unfinished == 1 else "are"
-        return f"next, train the {pluralized(table.unfinished, 'cells')} that {are} not finished: {again}"
+        return f"next, train the {pluralized(table.unfinished, 'cells')} that {are} not finished: {commands.again}"
     entries = [entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0]]
     if min(entry.n for entry in entries if entry.num_seeds) < MIN_COUNT:
         return f"next, run more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"

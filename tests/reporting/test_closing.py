@@ -9,7 +9,8 @@ from tadp_ray.reporting.closing import NextCommands, closing_lines
 from tadp_ray.reporting.table import build_table
 
 PLACES = [(0.5, 0.5), (0.5, 1.0), (0.75, 0.5), (0.75, 1.0), (1.0, 0.5), (1.0, 1.0)]
-COMMANDS = NextCommands("tadp-ray sweep x.yaml", "tadp-ray table x.yaml", "tadp-ray report", "--seeds 0,1,2")
+AGAIN = "tadp-ray sweep x.yaml --seeds 0,1,2"
+COMMANDS = NextCommands(AGAIN, "tadp-ray sweep x.yaml", "tadp-ray table x.yaml", "tadp-ray report")
 
 
 @pytest.fixture
