@@ -207,12 +207,16 @@ def find_cell(store: Store, words: Sequence[str], name: str | None, storage: Pat
     """
     said = " ".join(words)
     digits = words[0].lower()
-    if len(words) > 1 or not HEXADECIMAL.fullmatch(digits):
+    is_value, short = len(words) > 1 or not HEXADECIMAL.fullmatch(digits), len(digits) < FINGERPRINT_DIGITS
+    if is_value or short:
         _, plan = find_sweep(store, name, storage)
-        return the_one(said, plan.cells, cells_with(plan.cells, words))
+        fitting = cells_with(plan.cells, words)
+        if short and not is_value and not fitting:
+            raise UserError(
+                f"{said}: no value of the sweep's cells; name at least {FINGERPRINT_DIGITS} digits of a fingerprint"
+            )
+        return the_one(said, plan.cells, fitting)
     wanted = fingerprint_of(store, digits) or digits
-    if len(wanted) < FINGERPRINT_DIGITS:
-        raise UserError(f"{said}: name at least {FINGERPRINT_DIGITS} digits of a fingerprint")
     cells: dict[str, Cell] = {}
     for entry in sweep_entries(store, name):
         try:

@@ -190,7 +190,8 @@ def test_a_log_by_run_id_and_as_json(run, cells) -> None:
     [
         (["precision=1.0"], "2 cells fit, name more: precision=1.0 recall=0.5 seed=0"),
         (["precision=7"], "no cell fits; there are: precision=0.5"),
-        (["abc"], "name at least 6 digits of a fingerprint"),
+        (["abc"], "abc: no value of the sweep's cells; name at least 6 digits of a fingerprint"),
+        (["1"], "1: may be of caption.precision or caption.recall"),
         (["000000ab"], "no cell fits"),
         (["precision=1.0", "abcdef"], "no cell fits; there are: precision=0.5"),
     ],
