@@ -84,10 +84,16 @@ def store_uri(uri: str | None) -> str:
     """Return the URI given, else MLFLOW_TRACKING_URI, else that of ./mlflow.db; of a SQLite file with an absolute path.
 
     Raises:
-        UserError: a SQLite file has parameters.
+        UserError: a SQLite file has parameters, or is named without `sqlite:///`.
     """
     chosen = uri or os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     file = sqlite_file(chosen)
+    is_path = "://" not in chosen and (Path(chosen).suffix == ".db" or Path(chosen).is_file())
+    if file is None and (is_path or chosen.startswith("sqlite:")):
+        raise UserError(
+            f"{chosen}: the address of a SQLite file begins with sqlite:///, as in sqlite:///mlflow.db, or in "
+            "sqlite:////home/me/mlflow.db with an absolute path"
+        )
     return sqlite_uri(file) if file else chosen
 
 

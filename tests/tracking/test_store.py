@@ -54,6 +54,12 @@ def test_without_a_uri_the_database_lies_in_the_working_folder(store, monkeypatc
     assert open_store().uri == store.uri
 
 
+@pytest.mark.parametrize("uri", ["{folder}/mlflow.db", "results.db", "sqlite:mlflow.db", "sqlite://mlflow.db"])
+def test_a_sqlite_file_without_its_scheme_is_told_how_it_is_named(store, uri):
+    with pytest.raises(UserError, match="begins with sqlite:///, as in sqlite:///mlflow.db"):
+        open_store(uri.format(folder=store.database.parent))
+
+
 def test_a_store_that_takes_numbers_but_no_files_is_told(store, make_cell, tmp_path, capsys):
     """Before a sweep it is an error; afterwards table and figures are on disk anyway."""
     store.client.create_experiment("prec_recall", artifact_location="file:///proc/nowhere")
