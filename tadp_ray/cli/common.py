@@ -156,6 +156,7 @@ def options_for_keys(options: Collection[str]) -> dict[str, str]:
     weights = next((name for name in ("weights", "start") if name in options), None)
     words = dict.fromkeys(("--set model.weights=", "model.weights="), f"--{weights} ") if weights else {}
     words |= {"model.backbone: ": "--backbone "} if {"weights", "backbone"} <= {*options} else {}
+    words |= {"name it with --set data.root=FOLDER": "put it there again, or a link to it"}
     return words | ({"try 'cpu'": "try --device cpu"} if "device" in options else {})
 
 

@@ -243,16 +243,20 @@ class TrainSetup:
     @cached_property
     def prompt_tokens(self) -> int:
         """Length of every context of a caption; 0 if no source of the context reads text."""
-        return self.prompt_length(self.train_prompts)
+        return self.prompt_length()
 
-    def prompt_length(self, prompts: Prompts) -> int:
-        """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text."""
+    def prompt_length(self, prompts: Prompts | None = None) -> int:
+        """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text.
+
+        None: those of the training images, whose data set is opened only if the length depends on it.
+        """
         if not self.recipe.model.context.reads_text:
             return 0
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
         # A plug-in's encoding whose contexts differ in length mostly differs in these two.
-        extremes = (pick(prompts.by_id.values(), key=lambda prompt: len(as_text(prompt))) for pick in (min, max))
+        made = (prompts or self.train_prompts).by_id.values()
+        extremes = (pick(made, key=lambda prompt: len(as_text(prompt))) for pick in (min, max))
         return self.contexts(list(extremes)).shape[1]
 
     @cached_property

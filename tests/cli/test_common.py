@@ -14,8 +14,11 @@ import pytest
 from rich.table import Table
 from typer.testing import CliRunner
 
-from tadp_ray.cli.common import Commands, console, say
+from tadp_ray.cli.common import Commands, console, options_for_keys, say
 from tadp_ray.cli.streams import RobustStream
+from tadp_ray.config.load import load_recipe
+from tadp_ray.data.datasets import open_dataset
+from tadp_ray.errors import UserError, said_as
 from tadp_ray.network import bypass_proxy
 from tests.fixtures.cli import invoke
 
@@ -294,3 +297,18 @@ def test_a_device_that_cannot_pretrain_is_refused_at_once(
     monkeypatch.chdir(tmp_path)
     done = invoke("pocket", "pretrain", "out", "--device", device)
     assert done.exit_code == 2 and said in " ".join(done.stderr.split()) and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("options", "mend"),
+    [(["changes"], "name it with --set data.root=FOLDER"), (["run"], "put it there again, or a link to it")],
+)
+def test_photographs_that_were_moved_are_named_by_an_option_that_the_command_has(
+    options: list[str], mend: str, tmp_path: Path
+) -> None:
+    recipe = load_recipe(Path("experiments/recipes/folder_segmentation.yaml"), [f"data.root={tmp_path}/gone"])
+    with (
+        pytest.raises(UserError, match=f"gone': there is no such folder.*; {mend}$"),
+        said_as(options_for_keys(options)),
+    ):
+        open_dataset(recipe.data, "val")

@@ -1,6 +1,7 @@
 """A cell is trained on photographs with depth, and on photographs with boxes of which one has none."""
 
 import json
+import shutil
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -113,6 +114,16 @@ def test_views_of_whole_photographs_have_sizes_that_the_backbone_halves(
     setup = TrainSetup(cell("folder_depth", f"augment={augment}", "schedule.batch_size=1").recipe, 0)
     with nullcontext() if said is None else pytest.raises(UserError, match=said):
         check_augment(setup)
+
+
+def test_a_model_of_square_views_and_texts_is_built_without_its_photographs(
+    cell: Callable[..., Cell], tmp_path: Path
+) -> None:
+    """A trained one predicts other pictures after they were moved away."""
+    put_depth(tmp_path, 3.0)
+    setup = TrainSetup(cell("folder_depth", VIEWS).recipe, 0)
+    shutil.rmtree(tmp_path / "train")
+    assert (setup.tokens, setup.view) == (77, (32, 32))
 
 
 def test_own_depth_is_learned(cell: Callable[..., Cell], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
