@@ -4,9 +4,10 @@ import errno
 import functools
 import inspect
 import json
+import math
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -168,10 +169,19 @@ def say(text: object, style: str | None = None) -> None:
 def show(record: object, lines: Iterable[object], as_json: bool) -> None:
     """Print a record as JSON, or its lines."""
     if as_json:
-        print(json.dumps(record, indent=1, ensure_ascii=False))
+        print(json.dumps(finite(record), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         for line in lines:
             say(line)
+
+
+def finite(value: Any) -> Any:
+    """Return JSON values with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, Mapping):
+        return {key: finite(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

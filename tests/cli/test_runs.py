@@ -1,6 +1,7 @@
 """What list, status, logs, stop and gc say of sweeps, and what they do."""
 
 import json
+import math
 import os
 import shlex
 import socket
@@ -89,6 +90,14 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals, store, tm
     assert command[2:] == ["--tracking-uri", store.uri, "--storage", f"{tmp_path}/runs"]
     done = run("status", "tinny")
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
+
+
+def test_a_score_that_is_no_number_is_null_in_json(run, cells, journals) -> None:
+    journals.start(cells[3])
+    journals.write(cells[3], type="metrics", step=3, metrics={"loss": math.inf, "miou": math.nan})
+    for words in (["status"], ["logs", cells[3].fingerprint[:8]]):
+        assert "null" in run(*words, "--json").stdout
+        json.loads(run(*words, "--json").stdout, parse_constant=pytest.fail)
 
 
 def test_the_cells_of_a_sweep_that_was_stopped_are_interrupted_at_once(run, cells, journals, store) -> None:
