@@ -126,7 +126,7 @@ def experiment_of_sweep(entry: SweepEntry, sweep: SweepRun) -> ResolvedExperimen
         UserError: it has no table, like the training of one recipe, or other code wrote it.
     """
     if sweep.layout is None:
-        raise UserError(f"{entry.name}: fills no table; `tadp-ray status {entry.name}` shows its cells")
+        raise UserError(f"{entry.name}: fills no table; `tadp-ray status {shlex.quote(entry.name)}` shows its cells")
     try:
         return experiment_of(sweep.layout, entry.name, entry.scale)
     except ValueError as error:

@@ -37,7 +37,8 @@ def choose(file: Path | None, scale: Scale, recipe: Path | None, choices: Choice
         return plan_axes(recipe, scale, choices)
     if recipe is not None:
         raise UserError(
-            f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train {recipe}"
+            f"--recipe {recipe.stem}: what is to vary? Add --axis KEY=VALUE,VALUE; to train it once: tadp-ray train "
+            f"{shlex.quote(str(recipe))}"
         )
     raise UserError(
         "name an experiment (`tadp-ray ls experiments` lists them), or ask without one: tadp-ray sweep --recipe RECIPE --axis "

@@ -160,6 +160,16 @@ def run(store, journals, tmp_path: Path) -> Callable[[ExperimentPlan], None]:
     return put
 
 
+def test_commands_that_errors_name_run_with_spaces_in_names(store, run, recipe: Path, tmp_path: Path) -> None:
+    spaced = recipe.rename(tmp_path / "my recipe.yaml")
+    with pytest.raises(UserError, match=r"to train it once: tadp-ray train '.*my recipe.yaml'$"):
+        choose(None, "pocket", spaced, Choices())
+    plan = asked(spaced, "caption.recall=0.5,1.0", overrides=[f"compute.storage={tmp_path}/runs"])
+    run(plan_recipe(plan.cells[0].recipe, "my recipe", "my recipe", "What does it reach?", 0))
+    done = invoke("table", "my recipe", "--tracking-uri", store.uri)
+    assert done.exit_code == 2 and "`tadp-ray status 'my recipe'` shows its cells" in done.stderr
+
+
 def test_a_bug_of_the_command_is_no_stop_by_the_user(
     store, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
