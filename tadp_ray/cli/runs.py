@@ -84,6 +84,9 @@ def status(
     say(f"{entry.name} ({entry.scale} scale, {plan.settings}){', running' if is_running else ''}: {told}")
     metric = main_metric(plan.cells[0].recipe.task)
     console.print(grid(("cell", "state", "step", metric, "fingerprint"), list(map(cell_row, reports))))
+    if not is_running and (unsent := sum(report.unsent for report in reports)):
+        lacking = pluralized(unsent, "finished cells")
+        say(f"MLflow lacks {lacking}, and so do tables; run the sweep again, which sends what the journals hold")
     for report in (report for report in reports if report.error):
         say(f"{report.cell.name}: {report.error}")
         say(f"  {retyped(context, f'logs {report.cell.fingerprint[:8]}', only=('tracking_uri', 'storage'))}")

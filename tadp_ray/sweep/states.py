@@ -46,6 +46,8 @@ class CellReport:
     run_id: str | None
     """Of its finished run, else of its newest."""
     error: str | None
+    unsent: bool = False
+    """Whether its journal holds it as finished, and MLflow does not."""
 
     def record(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -175,7 +177,8 @@ def cell_report(cell: Cell, done: CellRow | None, newest: CellRow | None) -> Cel
         state: State = "training" if is_alive(cell) and not ended else "interrupted"
         return CellReport(cell, state, seen.step, seen.score, run, None)
     if seen.status:
-        return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error)
+        unsent = seen.status == "finished"
+        return CellReport(cell, seen.status, seen.step, seen.score, run, seen.error, unsent)
     if newest is None:
         return CellReport(cell, "not started", 0, None, None, None)
     # Its files are on another machine.

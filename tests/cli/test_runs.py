@@ -92,6 +92,15 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals, store, tm
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
 
 
+def test_cells_that_only_their_journals_hold_as_finished_are_told(run, cells, journals) -> None:
+    """As after their runs were deleted in MLflow, where another sweep had trained them."""
+    assert "MLflow lacks" not in run("status").stdout
+    journals.start(cells[3])
+    journals.finish(cells[3], miou=40.0)
+    said = run("status").stdout
+    assert "4 finished" in said and "MLflow lacks 1 finished cell, and so do tables; run the sweep again" in said
+
+
 def test_a_score_that_is_no_number_is_null_in_json(run, cells, journals) -> None:
     journals.start(cells[3])
     journals.write(cells[3], type="metrics", step=3, metrics={"loss": math.inf, "miou": math.nan})
