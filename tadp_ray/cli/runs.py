@@ -1,6 +1,7 @@
 """Commands on what was run: list, status, logs, stop, gc."""
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,12 +47,17 @@ def list_sweeps(
             report.entry.scale,
             report.state,
             "unreadable" if report.cells is None else f"{report.done}/{report.cells}",
-            report.entry.asked[:16].replace("T", " "),
+            local_time(report.entry.asked),
             report.settings,
         )
         for report in found
     ]
-    console.print(grid(("sweep", "scale", "state", "cells", "last started (UTC)", "settings"), rows))
+    console.print(grid(("sweep", "scale", "state", "cells", "last started", "settings"), rows))
+
+
+def local_time(asked: str) -> str:
+    """Return when a sweep was started by this machine's clock, as `logs` shows times; empty if that is not known."""
+    return datetime.fromisoformat(asked).astimezone().strftime("%Y-%m-%d %H:%M") if asked else ""
 
 
 def status(

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
@@ -90,6 +92,21 @@ def test_cells_have_the_states_of_their_journals(run, cells, journals, store, tm
     assert command[2:] == ["--tracking-uri", store.uri, "--storage", f"{tmp_path}/runs"]
     done = run("status", "tinny")
     assert done.exit_code == 2 and "did you mean 'tiny'" in done.stderr
+
+
+def test_times_are_those_of_this_machine(run, cells, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In `list` as in `logs`."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        (sweep,) = run("list", json_too=True)
+        there = datetime.fromisoformat(sweep["started"]).astimezone(ZoneInfo("Asia/Tokyo"))
+        said = run("list").stdout
+        began = run("logs", cells[0].fingerprint[:8], json_too=True)["journal"][0]["time"]
+        logged = run("logs", cells[0].fingerprint[:8]).stdout
+    time.tzset()
+    assert f"{there:%Y-%m-%d %H:%M}" in said
+    assert f"{datetime.fromtimestamp(began, ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M:%S}  started" in logged
 
 
 def test_cells_that_only_their_journals_hold_as_finished_are_told(run, cells, journals) -> None:
