@@ -73,8 +73,8 @@ def step_cost(
                 inputs = [feature.detach().requires_grad_(feature.requires_grad) for feature in features]
                 loss, head = count_flops(lambda: task.counted_loss(model.head, model.norms(inputs), view))
         _, head_back = count_flops(loss.backward)
-        # Without a trained parameter in it or before it, the backbone has no backward pass.
-        learned = [(own, given.grad) for own, given in zip(features, inputs, strict=True) if own.requires_grad]
+        # Without a trained parameter in it or before it, the backbone has no backward pass. A head may leave levels unread.
+        learned = [(own, given.grad) for own, given in zip(features, inputs, strict=True) if given.grad is not None]
         outputs, gradients = [own for own, _ in learned], [gradient for _, gradient in learned]
         _, backbone_back = count_flops(lambda: torch.autograd.backward(outputs, gradients))
 

@@ -1,11 +1,14 @@
 """A step's cost is counted without taking it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
+from tadp_ray.registry import HEADS
 from tadp_ray.training.cost import step_cost
 from tadp_ray.training.precision import autocast
 from tadp_ray.training.run import build_model
@@ -44,6 +47,23 @@ def test_each_timestep_and_sample_of_noise_costs_a_pass(tiny_cell) -> None:
     assert 4 * one.activation_bytes < six.activation_bytes < 7 * one.activation_bytes
     *_, wide = cost(timestep=[1, 50, 200], noise_samples=2)
     assert wide.parameters > head.parameters and wide.forward > head.forward
+
+
+@pytest.mark.slow
+def test_a_head_may_leave_levels_unread(tiny_cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Largest(nn.Module):
+        def __init__(self, channels, strides, classes, config) -> None:
+            super().__init__()
+            self.layer = nn.Conv2d(channels[0], classes, 1)
+
+        def forward(self, features, **_: object) -> Tensor:
+            return self.layer(features[0])
+
+    setup = TrainSetup(tiny_cell().recipe, 0)
+    monkeypatch.setitem(HEADS._entries, "semantic_fpn", replace(HEADS["semantic_fpn"], implementation=Largest))
+    cost = step_cost(setup.recipe, setup.pretrained, len(setup.train.classes), setup.tokens, setup.view)
+    *_, backbone, head = cost.parts
+    assert 0 < head.forward < backbone.forward < backbone.backward
 
 
 @pytest.mark.slow
