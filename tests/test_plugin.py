@@ -103,14 +103,19 @@ print(json.dumps({**facts, "metrics": metrics, "provenance": provenance()}))
 """
 
 
-def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
-    """Train a cell of a model with the captions of the package outside, and return what is known of it."""
-    (tmp_path / "recipe.yaml").write_text(
+def write_recipe(folder: Path, model: str) -> None:
+    """Write the recipe of a model with the captions of the package outside."""
+    (folder / "recipe.yaml").write_text(
         "data: {kind: scenes, train: 8, val: 4}\n"
         "caption: {source: first_name, encoding: without_padding}\n"
         "schedule: {iterations: 2, batch_size: 4, learning_rate: 0.003}\n"
         f"model: {model}\n"
     )
+
+
+def told(run: Run, tmp_path: Path, model: str) -> dict[str, Any]:
+    """Train a cell of a model with the captions of the package outside, and return what is known of it."""
+    write_recipe(tmp_path, model)
     return json.loads(run("-c", TRAIN, "recipe.yaml").stdout.splitlines()[-1])
 
 
@@ -128,6 +133,22 @@ def test_a_cell_is_told_by_another_source_and_scored_by_another_metric(run: Run,
     truth, right, union = (images.areas(name).sum(0) for name in ("truth", "intersection", "union"))
     iou = np.divide(right, union, out=np.zeros_like(right), where=union > 0)
     assert facts["metrics"]["frequency_iou"] == pytest.approx(100 * (truth / truth.sum() * iou).sum())
+
+
+GIVEN = """\
+import sys
+from pathlib import Path
+from tadp_ray.sweep.planning import plan_one
+from tadp_ray.training.any_image import given_prompt
+from tadp_ray.training.setup import TrainSetup
+print([given_prompt(TrainSetup(plan_one(Path("recipe.yaml"), [], 0).cells[0].recipe, 0), sys.argv[1])])
+"""
+
+
+@pytest.mark.slow
+def test_a_prompt_of_another_encoding_of_texts_is_a_text(run: Run, tmp_path: Path) -> None:
+    write_recipe(tmp_path, "{head: {channels: 16}}")
+    assert run("-c", GIVEN, "a cow, and grass").stdout == "['a cow, and grass']\n"
 
 
 @pytest.mark.slow

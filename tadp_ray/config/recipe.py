@@ -16,7 +16,7 @@ from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.config.data import DEFAULT_DATA, POCKET_DATA, AugmentConfig, CaptionConfig, DataConfig
 from tadp_ray.config.model import DEFAULT_MODEL, AnyModel
 from tadp_ray.config.vocabulary import Scale, StrictModel
-from tadp_ray.registry import HEADS, TASKS, one_of
+from tadp_ray.registry import ENCODINGS, HEADS, TASKS, one_of
 
 
 class ScheduleConfig(StrictModel):
@@ -287,7 +287,8 @@ class Recipe(StrictModel):
         if getattr(self.data, "classes", None) != ():
             return self
         for key, caption in self.captions.items():
-            if caption.uses_ground_truth or caption.source == "class_names" or caption.encoding != "text":
+            of_names = ENCODINGS[caption.encoding].of_names
+            if caption.uses_ground_truth or caption.source == "class_names" or of_names:
                 raise ValueError(
                     f"{key}: source: {caption.source}, encoding: {caption.encoding}: needs names of classes, which data.kind: "
                     f'{self.data.kind} with depth has not; use source: store, sentence or "null" and encoding: text'

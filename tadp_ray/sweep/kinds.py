@@ -129,7 +129,8 @@ def planned_cost(recipe: Recipe) -> tuple[StepCost, tuple[str, ...]]:
     lengths = {"text": pretrained.tokens, "class_embeddings": 1 if recipe.caption.source == "oracle" else len(names)}
     if recipe.caption.encoding not in lengths:
         notes.append(
-            "context: counting the tokens of separately encoded names needs the tokenizer; using the full length"
+            f"context: counting the vectors of caption.encoding: {recipe.caption.encoding} needs the tokenizer; using the full "
+            "length"
         )
     tokens = lengths.get(recipe.caption.encoding, pretrained.tokens)
     encoders, context = [], recipe.model.context

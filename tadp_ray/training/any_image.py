@@ -14,6 +14,7 @@ from tadp_ray.conditioning.tokenizer import check_length
 from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
+from tadp_ray.registry import ENCODINGS
 from tadp_ray.training.embeddings import view_embeddings
 from tadp_ray.training.evaluate import predictions
 from tadp_ray.training.latents import view_latents
@@ -116,12 +117,14 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
                 f"prompt {prompt!r}: this model reads no text (model.context={'+'.join(context.kinds)}); give an empty one"
             )
         return ""
-    if recipe.caption.encoding != "text":
+    if ENCODINGS[recipe.caption.encoding].of_names:
         names = split_names(prompt) if isinstance(prompt, str) else tuple(prompt)
         check_names(setup, recipe, names)
         return names
     if not isinstance(prompt, str):
-        raise UserError(f"prompt {prompt!r}: this model's prompts are texts (caption.encoding=text); give one text")
+        raise UserError(
+            f"prompt {prompt!r}: this model's prompts are texts (caption.encoding={recipe.caption.encoding}); give one text"
+        )
     if not truncate:
         tokenizer = setup.pretrained.tokenizer
         check_length(tokenizer, prompt)
