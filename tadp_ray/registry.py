@@ -16,7 +16,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from tadp_ray.errors import UserError
 from tadp_ray.files import code_digest
@@ -467,10 +467,11 @@ def check_meaning(metric: Metric) -> None:
 
 
 def check_kind(config: Any, key: str, name: str) -> None:
-    """Check that a key group names its kind.
+    """Check that a key group names its kind, and that its values can be keys of caches.
 
     Raises:
-        TypeError: its `key` is not annotated `Literal[name]`, or has a default outside this package.
+        TypeError: its `key` is not annotated `Literal[name]`, or has a default outside this package; or a key takes an
+            unhashable value.
     """
     annotation = config.model_fields[key].annotation if key in config.model_fields else None
     if get_args(annotation) != (name,):
@@ -478,3 +479,17 @@ def check_kind(config: Any, key: str, name: str) -> None:
     # With a default, two kinds left at their defaults would have the same values and the same fingerprint.
     if not config.__module__.startswith("tadp_ray.") and not config.model_fields[key].is_required():
         raise TypeError(f"{config.__name__}.{key} must have no default")
+    for own, field in config.model_fields.items():
+        if unhashable(field.annotation):
+            raise TypeError(
+                f"{config.__name__}.{own} has no hash, as a list has none, and so cannot be a key of a cache; declare a tuple"
+            )
+
+
+def unhashable(annotation: Any) -> bool:
+    """Return whether values of a type, or values in them, may be unhashable."""
+    kinds = (annotation, get_origin(annotation))
+    nested = (field.annotation for field in getattr(annotation, "model_fields", {}).values())
+    return any(isinstance(kind, type) and kind.__hash__ is None for kind in kinds) or any(
+        map(unhashable, (*get_args(annotation), *nested))
+    )
