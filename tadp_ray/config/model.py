@@ -49,6 +49,15 @@ class ModelConfig(StrictModel):
     @property
     def encoding_of_images(self) -> dict[str, Any]:
         """The settings, besides the weights, that determine the latent of an image; by default all that a backbone adds."""
+        return self._added
+
+    @property
+    def encoding_of_texts(self) -> dict[str, Any]:
+        """The settings, besides the weights, that determine the context of a text; by default all that a backbone adds."""
+        return self._added
+
+    @property
+    def _added(self) -> dict[str, Any]:
         return self.model_dump(mode="json", include={*type(self).model_fields} - {*ModelConfig.model_fields})
 
     @property

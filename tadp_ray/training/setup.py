@@ -222,6 +222,7 @@ class TrainSetup:
                     digests.get("embeddings"),
                     self.seed if self.seeded else None,
                 ],
+                self.recipe.model.encoding_of_texts,
                 self.encoding.model_dump(mode="json", exclude={"embeddings"}),
                 # An encoding may depend on the classes, as that from a file of embeddings does.
                 self.train.classes,

@@ -180,9 +180,10 @@ def test_an_image_has_more_views_if_anything_but_flips_changes_it(change: dict) 
     assert not AugmentConfig.model_validate(change).only_flips
 
 
-def test_a_backbones_own_keys_encode_images_if_it_names_none() -> None:
+def test_a_backbones_own_keys_encode_images_and_texts_if_it_names_none() -> None:
     class Own(ModelConfig):
         levels: int = 4
 
     assert Own(backbone="own", levels=2).encoding_of_images == {"levels": 2}
     assert Own(backbone="own", adapter=True).encoding_of_images == Own(backbone="own").encoding_of_images
+    assert Own(backbone="own", levels=2).encoding_of_texts == {"levels": 2}

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tadp_ray.backbones.latent.config import LatentDiffusionKeys
 from tadp_ray.backbones.stable_diffusion.family import StableDiffusion as SD
 from tadp_ray.backbones.stable_diffusion.learned_tokens import LearnedToken, write_learned
 from tadp_ray.conditioning.context import Context
@@ -461,11 +462,16 @@ def test_contexts_are_shared_by_what_decides_them_alone(
     assert warmed({}, caption={**embedded, "templates": "single"}) == 6
     other = {"evaluation": {"captions": {"names": embedded}}}
     assert warmed({}, **other) == 6 and warmed({"embeddings/names": "another"}, **other) == 7
+    assert warmed({}, model={"timestep": 50}) == 7
+    # A plug-in's text encoder may depend on all keys that its backbone adds.
+    with monkeypatch.context() as patch:
+        patch.setattr(LatentDiffusionKeys, "encoding_of_texts", {"skip": 2})
+        assert warmed({}) == 8
     # A random text encoder is another one for every seed.
     random = {"model": {"unet_init": "random"}}
-    assert warmed({}, seed=1) == 7 and warmed({}, **random) == 8 and warmed({}, seed=1, **random) == 9
+    assert warmed({}, seed=1) == 8 and warmed({}, **random) == 9 and warmed({}, seed=1, **random) == 10
     # Vectors of classes in a file without their names are in the order of the data set's.
     monkeypatch.setattr(TrainSetup, "train", SimpleNamespace(classes=("cat", "dog")))
     cell = tiny_cell()
     TrainSetup(cell.recipe, cell.seed)._warm(cell.digests, torch.device("cpu"))
-    assert len({*folders}) == 10
+    assert len({*folders}) == 11

@@ -178,3 +178,8 @@ class LatentDiffusionKeys(StrictModel):
     def encoding_of_images(self) -> dict[str, Any]:
         """The settings, besides the weights, that determine the latent of an image."""
         return self.latent.model_dump()
+
+    @property
+    def encoding_of_texts(self) -> dict[str, Any]:
+        """The settings, besides the weights and a learned token, that determine the context of a text: none."""
+        return {}
