@@ -91,7 +91,7 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
         raise UserError(f"{name}: data.kind: {data.kind} has no files to check; name a recipe of photographs")
     splits: tuple[Split, ...] = ("train", "val")
     found = {split: cache(partial(source.layout, data, split)) for split in splits}
-    report = checked(name, data.root, found, {}, storage, deep=deep)
+    report = checked(name, getattr(data, "root", None), found, {}, storage, deep=deep)
     if not report["problems"]:
         report["remarks"] = remarks(data, *(open_dataset(data, split, storage) for split in splits))
     elif isinstance(data, FolderData) and report["splits"].keys() == set(splits):
@@ -101,7 +101,7 @@ def check_own(name: str, data: DataConfig, storage: Path | None = None, *, deep:
 
 def checked(
     kind: str,
-    root: Path,
+    root: Path | None,
     layouts: Mapping[Split, Callable[[], Layout]],
     images: Mapping[Split, int],
     storage: Path | None,
@@ -112,7 +112,7 @@ def checked(
 
     Args:
         kind: what the data are called.
-        root: folder that holds them.
+        root: folder that holds them; None: the data have no such key.
         layouts: finds the files of each split.
         images: number of images of each split that has been published.
         storage: with the index.
@@ -152,7 +152,7 @@ def checked(
             splits[split] = {"images": len(layout.images), "published": published, "valid": len(valid)}
             if valid:
                 splits[split] |= summary(layout.classes, list(valid.values()))
-    return {"name": kind, "root": str(root), "splits": splits, "problems": problems}
+    return {"name": kind, "root": root and str(root), "splits": splits, "problems": problems}
 
 
 def summary(classes: Sequence[str], found: Sequence[SampleFacts]) -> dict[str, Any]:

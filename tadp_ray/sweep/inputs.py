@@ -3,13 +3,15 @@
 import shlex
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from tadp_ray.backbones.families import family_of
 from tadp_ray.captions.making import import_words, missing_stores, stores_of
 from tadp_ray.captions.store import read_store
 from tadp_ray.config.context import ContextConfig
-from tadp_ray.config.data import CaptionConfig
+from tadp_ray.config.data import TargetData
 from tadp_ray.config.errors import suggestion
 from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.shipped import shipped
@@ -17,6 +19,7 @@ from tadp_ray.data.datasets import Datasets
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.training.digests import KnownDigests, digests_of
 
+Group = TypeVar("Group", bound=BaseModel)
 POCKET = "pocket"
 """Weights that come with the package."""
 
@@ -122,30 +125,23 @@ def with_absolute_paths(recipe: Recipe) -> Recipe:
     changes: dict[str, Any] = {}
     if not recipe.compute.storage_address:
         changes["compute"] = recipe.compute.model_copy(update={"storage": str(recipe.compute.folder)})
-    if hasattr(recipe.data, "root"):
-        changes["data"] = recipe.data.model_copy(update={"root": recipe.data.root.absolute()})
-        if target := getattr(recipe.data, "target_domain", None):
-            moved = target.model_copy(update={"root": target.root.absolute()})
-            changes["data"] = changes["data"].model_copy(update={"target_domain": moved})
-    changes["caption"] = with_absolute_files(recipe.caption)
-    told = {name: with_absolute_files(caption) for name, caption in recipe.evaluation.captions.items()}
+    data = at_absolute_paths(recipe.data)
+    target = getattr(data, "target_domain", None)
+    moved = {"target_domain": at_absolute_paths(target)} if isinstance(target, TargetData) else {}
+    changes["data"] = data.model_copy(update=moved)
+    changes["caption"] = at_absolute_paths(recipe.caption)
+    told = {name: at_absolute_paths(caption) for name, caption in recipe.evaluation.captions.items()}
     changes["evaluation"] = recipe.evaluation.model_copy(update={"captions": told})
-    model: dict[str, Any] = {}
-    for key in type(recipe.model).model_fields:
-        value = getattr(recipe.model, key)
-        if isinstance(value, Path):
-            model[key] = value.absolute()
-        elif key == "weights":
-            model[key] = absolute_if_here(value)
-    model["context"] = with_absolute_encoders(recipe.model.context)
-    changes["model"] = recipe.model.model_copy(update=model)
+    model: dict[str, Any] = {"context": with_absolute_encoders(recipe.model.context)}
+    if isinstance(weights := getattr(recipe.model, "weights", None), str):
+        model["weights"] = absolute_if_here(weights)
+    changes["model"] = at_absolute_paths(recipe.model).model_copy(update=model)
     return recipe.model_copy(update=changes)
 
 
-def with_absolute_files(caption: CaptionConfig) -> CaptionConfig:
-    """Return captions whose files have absolute paths."""
-    files = {key: path for key in ("store", "target_store", "embeddings") if (path := getattr(caption, key))}
-    return caption.model_copy(update={key: path.absolute() for key, path in files.items()})
+def at_absolute_paths(group: Group) -> Group:
+    """Return a group of keys whose own paths, not those of groups in it, are absolute."""
+    return group.model_copy(update={key: value.absolute() for key, value in group if isinstance(value, Path)})
 
 
 def with_absolute_encoders(context: ContextConfig) -> ContextConfig:

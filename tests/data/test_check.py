@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pytest
 from typer.testing import CliRunner
 
 from tadp_ray.cli import app
 from tadp_ray.data.check import check, check_own, report_lines
 from tadp_ray.data.config import FolderData
 from tadp_ray.data.datasets import published_datasets
+from tadp_ray.data.folder import layout
+from tadp_ray.registry import DATASETS, DatasetEntry
 
 
 def invoke(*words: object):
@@ -84,3 +88,19 @@ def test_labels_beyond_the_classes_are_the_only_problem_of_files_that_can_be_rea
     assert "train: 2 images, 0 valid" in report_lines(report)
     assert len(report["problems"]) == 4, "one for each file of each split, and no verdict on all of them"
     assert all("label 7 is beyond the 2 names of data.classes" in line for line in report["problems"])
+
+
+def test_files_of_a_data_set_without_a_root_are_checked(put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug-in's may have another key for them."""
+    put("img/a.png", np.zeros((8, 10, 3), np.uint8))
+    put("lab/a.png", np.eye(8, 10, dtype=np.uint8))
+    split = {"images": "img/*", "masks": "lab/*"}
+    own = FolderData(kind="folder", root=tmp_path, train=split, val=split, classes=("road", "car"))
+    source = SimpleNamespace(layout=lambda _, split: layout(own, split), class_names=lambda _: own.classes)
+    monkeypatch.setitem(DATASETS._entries, "listed", DatasetEntry(SimpleNamespace, source))
+    report = check_own("mine", SimpleNamespace(kind="listed"))
+    assert (
+        not report["problems"]
+        and report["root"] is None
+        and report["splits"]["val"]["classes"] == {"road": 1, "car": 1}
+    )
