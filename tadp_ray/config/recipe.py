@@ -314,5 +314,7 @@ class Recipe(StrictModel):
         # A data set whose images have one size has a key for it.
         sized = self.augment.crop or self.augment.stretch or getattr(self.data, "size", None)
         if not sized and self.schedule.batch_size > 1:
-            raise ValueError("photographs of several sizes cannot be batched: set augment.crop or augment.stretch")
+            raise ValueError(
+                "photographs may differ in size, and such views cannot be batched: set augment.crop or augment.stretch"
+            )
         return self
