@@ -27,12 +27,15 @@ def task_of(recipe: Recipe) -> Task:
     extra = {name: implementation(own.implementation) for name, own in METRICS.items() if own.task == recipe.task}
 
     def metrics(classes: Sequence[str]) -> Metrics:
+        own = task.metrics(classes)
+        for interface in (Accumulated, Metrics):
+            check_interface(own, interface, f"task {recipe.task!r}: metrics")
         made = {name: make(classes) for name, make in extra.items()}
         for name, each in made.items():
             check_interface(each, Accumulated, f"metric {name!r}")
-        return CombinedMetrics(task.metrics(classes), made)
+        return CombinedMetrics(own, made) if made else own
 
-    return replace(task, main=entry.main, metrics=metrics if extra else task.metrics)
+    return replace(task, main=entry.main, metrics=metrics)
 
 
 class CombinedMetrics:

@@ -13,7 +13,7 @@ from tadp_ray.config.recipe import Recipe
 from tadp_ray.config.vocabulary import CAPTION
 from tadp_ray.data.files import FileDataset
 from tadp_ray.data.images import EIGEN_SIZE
-from tadp_ray.data.sample import Dataset, Sample, annotation
+from tadp_ray.data.sample import IGNORE, Dataset, Sample, annotation
 from tadp_ray.errors import UserError
 from tadp_ray.files import file_digest
 from tadp_ray.registry import TASKS, check_type
@@ -77,20 +77,31 @@ def check_truth(setup: TrainSetup) -> None:
 
 
 def check_first(opened: Dataset, classes: Sequence[str], place: str) -> None:
-    """Check the classes and the first image of a split of a data set, which may be a plug-in's.
+    """Check the classes and the first sample of a split of a data set, which may be a plug-in's.
 
     Raises:
-        UserError: it has other classes than those of the recipe's data set, or the image is none, or not of its size.
+        UserError: it has other classes than those of the recipe's data set; or the image, label map or depth map is none, or not
+            of its size; or the label map has a label that is no class.
     """
     if tuple(opened.classes) != tuple(classes):
         raise UserError(
             f"{place} has the classes {first_few(opened.classes)}, and the data set {first_few(classes)}; name both alike"
         )
-    image, size = opened[0].image, tuple(opened.sizes[0])
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.shape != (*size, 3):
-        found = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else type_named(image)
+    sample, size = opened[0], tuple(opened.sizes[0])
+    for field, dtype, shape in (("image", "uint8", (*size, 3)), ("mask", "uint8", size), ("depth", "float32", size)):
+        value = getattr(sample, field)
+        if value is None and field != "image":
+            continue
+        if not isinstance(value, np.ndarray) or value.dtype != dtype or value.shape != shape:
+            found = f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type_named(value)
+            raise UserError(
+                f"{place}: the {field} of sample 0 is {found}; expected {dtype} {shape}, as sizes[0] says (height, width)"
+            )
+    if sample.mask is not None and (
+        labels := sorted({*np.unique(sample.mask).tolist()} - {*range(len(classes)), IGNORE})
+    ):
         raise UserError(
-            f"{place}: the image of sample 0 is {found}; expected uint8 {(*size, 3)}, as sizes[0] says (height, width)"
+            f"{place}: the mask of sample 0 has the label {labels[0]}; expected 0 to {len(classes) - 1}, or {IGNORE} = ignored"
         )
 
 

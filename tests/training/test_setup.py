@@ -43,6 +43,7 @@ from tadp_ray.registry import (
     MetricEntry,
     Registry,
 )
+from tadp_ray.tasks.segmentation.task import segmentation
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
 from tadp_ray.training.context_cache import ContextCache
 from tadp_ray.training.setup import Cache, TrainSetup, load_encoder
@@ -263,6 +264,14 @@ SLIPS: dict[str, tuple[Registry, str, Any, str]] = {
         "task 'segmentation' returned a dict; expected a tadp_ray.tasks.base.Task",
     ),
     "head": (HEADS, "semantic_fpn", lambda *_: None, "head 'semantic_fpn' returned None; expected a torch.nn"),
+    "metrics of a task": (
+        TASKS,
+        "segmentation",
+        lambda recipe: replace(
+            segmentation(recipe), metrics=lambda _: SimpleNamespace(accumulate=1, reduce=1, compute=1)
+        ),
+        "task 'segmentation': metrics returned a SimpleNamespace without images; expected a tadp_ray.tasks.base.Metrics",
+    ),
     "metric": (
         METRICS,
         "mine",
@@ -394,16 +403,32 @@ def test_what_a_context_source_makes_is_checked(monkeypatch: pytest.MonkeyPatch)
         load_encoder(config.sources[0])
 
 
+WHOLE = {
+    "image": np.zeros((32, 48, 3), np.uint8),
+    "mask": np.full((32, 48), 255, np.uint8),
+    "depth": np.ones((32, 48), np.float32),
+}
+
+
 @pytest.mark.parametrize(
-    "image", [np.zeros((3, 32, 48), np.uint8), np.zeros((48, 32, 3), np.uint8), np.zeros((32, 48, 3)), None]
+    ("field", "values", "said"),
+    [
+        *(
+            ("image", image, r"expected uint8 \(32, 48, 3\), as sizes")
+            for image in (np.zeros((3, 32, 48), np.uint8), np.zeros((48, 32, 3), np.uint8), np.zeros((32, 48, 3)), None)
+        ),
+        ("mask", np.zeros((32, 48), np.int64), r"is int64 \(32, 48\); expected uint8 \(32, 48\), as sizes"),
+        ("mask", np.eye(32, 48, dtype=np.uint8), "has the label 1; expected 0 to 0, or 255 = ignored"),
+        ("depth", np.ones((48, 32), np.float32), r"expected float32 \(32, 48\), as sizes"),
+    ],
 )
-def test_the_first_image_of_a_plug_ins_data_set_is_looked_at(image: Any) -> None:
+def test_the_first_sample_of_a_plug_ins_data_set_is_looked_at(field: str, values: Any, said: str) -> None:
     class Own(list):
         classes, sizes = ("a",), ((32, 48),)
 
-    with pytest.raises(UserError, match=r"mine: the image of sample 0 is .*; expected uint8 \(32, 48, 3\), as sizes"):
-        check_first(Own([SimpleNamespace(image=image)]), ("a",), "mine")
-    check_first(Own([SimpleNamespace(image=np.zeros((32, 48, 3), np.uint8))]), ("a",), "mine")
+    with pytest.raises(UserError, match=f"mine: the {field} of sample 0 .*{said}"):
+        check_first(Own([Sample("b", **{**WHOLE, field: values})]), ("a",), "mine")
+    check_first(Own([Sample("b", **WHOLE)]), ("a",), "mine")
 
 
 @pytest.mark.parametrize(
