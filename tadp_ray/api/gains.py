@@ -153,7 +153,10 @@ def compared(pair: ComparedRuns, task: "Task", folders: Sequence[Path], numbers:
     """
     picture = implementation(TASKS[pair.images[0].task].picture)
     if picture is None or task.score_options is None:
-        raise UserError(f"{pair.images[0].task}: its predictions cannot be drawn side by side")
+        raise UserError(
+            f"{pair.images[0].task}: its predictions cannot be drawn side by side; register the task with picture, and set its "
+            "score_options"
+        )
     written = [task.score_options(folder) for folder in folders]
     systems = {name: own.pop("predictions") for name, own in zip(pair.names, written, strict=True)}
     options = written[-1]
