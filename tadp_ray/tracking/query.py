@@ -239,13 +239,15 @@ def read_cell(values: Mapping[str, Any], run_id: str) -> Cell:
     """Return a cell from its record in MLflow.
 
     Raises:
-        UserError: it was written by code whose recipes had other keys.
+        UserError: it was written by code, here or in a plug-in, whose recipes had other keys.
     """
     try:
         return Cell.of_record(values)
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, problem["loc"])) for problem in error.errors())
-        raise UserError(f"run {run_id}: written by other code, whose recipes have other keys ({keys})") from None
+        raise UserError(
+            f"run {run_id}: written by other code, whose recipes have other keys ({keys}); install the same version and plug-ins"
+        ) from None
 
 
 def history(store: Store, run_id: str, metric: str) -> Curve:
