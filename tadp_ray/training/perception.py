@@ -10,6 +10,7 @@ from torch import Tensor
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.metrics import best_first
 from tadp_ray.data.loader import AugmentedDataset, BatchSampler, train_batches
+from tadp_ray.errors import UserError
 from tadp_ray.layout import BEST, CHECKPOINT, MODEL, PER_IMAGE
 from tadp_ray.tasks.per_image import write_per_image
 from tadp_ray.training import checkpoint
@@ -159,6 +160,11 @@ class PerceptionTraining:
         task, last = self.setup.task, state.step == self.cell.recipe.schedule.iterations
         score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
         state.latest = score.compute()
+        if absent := sorted({task.main, *task.logged_metrics} - state.latest.keys()):
+            raise UserError(
+                f"task {self.cell.recipe.task!r}: compute of its metrics returned {', '.join(state.latest)} without "
+                f"{', '.join(absent)}; name them as they are registered and in logged_metrics"
+            )
         if self.world.is_main_process and last:
             images = per_image_records(self.setup, score)
             path, kind = self.cell.folder / PER_IMAGE, self.cell.recipe.task

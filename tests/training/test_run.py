@@ -524,3 +524,14 @@ def test_a_process_forgets_the_networks_of_its_earlier_cells(
     finally:
         gc.enable()
     assert alive == [0, 0]
+
+
+@pytest.mark.slow
+def test_metrics_that_are_registered_under_another_name_are_named(
+    tiny_cell: Callable[..., Cell], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SegmentationMetrics, "compute", lambda _: {"mIoU": 1.0, "accuracy": 2.0})
+    with pytest.raises(
+        UserError, match=r"'segmentation': compute .* returned mIoU, accuracy without miou, miou_things; name"
+    ):
+        train_cell(tiny_cell(evaluation={"interval": 1}), CPU)
