@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tadp_ray.backbones.base import Posterior
-from tadp_ray.config.fingerprint import sha256_of
+from tadp_ray.config.cell import LOCATIONS
+from tadp_ray.config.fingerprint import changed, sha256_of
 from tadp_ray.data.pixels import Pixels, channels_first, normalized, stretching
 from tadp_ray.files import acquire_lock
 from tadp_ray.layout import LATENTS
@@ -45,6 +46,8 @@ def evaluation_depends(digests: Mapping[str, str], setup: TrainSetup) -> list[An
     recipe = setup.recipe
     return [
         digests["val"],
+        # Which the hash of a plug-in's data set may leave out.
+        changed(recipe.data, without=LOCATIONS["data"]),
         recipe.augment.resize,
         recipe.augment.stretch and [recipe.augment.stretch, stretching(setup.task.truth)],
         {**recipe.evaluation.model_dump(exclude={"captions"}), "interval": 0, "multi_scale": ()},

@@ -89,6 +89,9 @@ def test_cells_with_other_data_or_weights_share_no_latents(
     for digests in (cell.digests, *others):
         made(cell, digests)
     assert made.count == 3, "of other weights and of other evaluation images"
+    # A plug-in's hash may be of its files alone.
+    made(tiny_cell(data={"style": "night"}), cell.digests)
+    assert made.count == 4
 
 
 def test_cells_that_differ_otherwise_share_their_latents(
