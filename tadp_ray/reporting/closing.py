@@ -1,5 +1,6 @@
 """What a sweep says at its end: what its table shows, how sure that is, and the next command worth running."""
 
+import itertools
 import shlex
 import statistics
 from collections.abc import Sequence
@@ -72,11 +73,18 @@ def next_step(table: Table, commands: NextCommands) -> str:
         return f"next, train the {pluralized(table.unfinished, 'cells')} that {are} not finished: {commands.again}"
     entries = [entry for row in table.entries for entry in row if entry.metric == table.spec.metrics[0]]
     if min(entry.n for entry in entries if entry.num_seeds) < MIN_COUNT:
-        return f"next, run more seeds: {commands.sweep} --seeds {','.join(map(str, range(MIN_COUNT)))}"
+        return f"next, run more seeds: {commands.sweep} --seeds {','.join(map(str, enough_seeds(entries)))}"
     if (row := baseline_row(table)) is not None:
         against = shlex.quote(table.spec.rows.headings[row])
         return f"next, show the differences to a row, image by image: {commands.table} --against {against}"
     return f"next, write all tables on one page: {commands.report}"
+
+
+def enough_seeds(entries: Sequence[TableEntry]) -> list[int]:
+    """Return the seeds of entries, and the smallest further ones that a verdict needs."""
+    own = {seed for entry in entries for seed in entry.seeds}
+    others = (seed for seed in itertools.count() if seed not in own)
+    return sorted([*own, *itertools.islice(others, max(MIN_COUNT - len(own), 0))])
 
 
 def baseline_row(table: Table) -> int | None:

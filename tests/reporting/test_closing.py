@@ -15,10 +15,10 @@ COMMANDS = NextCommands(AGAIN, "tadp-ray sweep x.yaml", "tadp-ray table x.yaml",
 
 @pytest.fixture
 def said(spec, make_cell, row_of):
-    """`said(seeds, value_at)`: the last words on a table whose cells have these values; None: a cell did not finish."""
+    """`said(range(3), value_at)`: the last words on a table with these seeds and values; None: a cell did not finish."""
 
     def say(seeds, value_at, spec=spec):
-        cells = [make_cell(*place, seed) for place in PLACES for seed in range(seeds)]
+        cells = [make_cell(*place, seed) for place in PLACES for seed in seeds]
         values = {cell.fingerprint: value_at(*cell.axes.values(), cell.seed) for cell in cells}
         rows = {
             cell.fingerprint: row_of(cell, value) for cell in cells if (value := values[cell.fingerprint]) is not None
@@ -29,7 +29,7 @@ def said(spec, make_cell, row_of):
 
 
 def test_one_seed_has_no_verdict_and_names_the_seeds_that_would_give_one(said) -> None:
-    assert said(1, lambda precision, recall, seed: 40 * precision + 10 * recall) == [
+    assert said(range(1), lambda precision, recall, seed: 40 * precision + 10 * recall) == [
         "The highest of 6 entries is precision 1.0, recall 1.0 with 50.00; the next is precision 1.0, recall 0.5 with 45.00. "
         "With one seed, there is no ± and no verdict.",
         "next, run more seeds: tadp-ray sweep x.yaml --seeds 0,1,2",
@@ -37,15 +37,20 @@ def test_one_seed_has_no_verdict_and_names_the_seeds_that_would_give_one(said) -
 
 
 def test_two_seeds_have_a_spread_and_no_verdict(said) -> None:
-    first, second = said(2, lambda precision, recall, seed: 40 * precision + 10 * recall * (1 + seed))
+    first, second = said(range(2), lambda precision, recall, seed: 40 * precision + 10 * recall * (1 + seed))
     # 10 x 0.5 of the first seed, 20 x 0.5 of the second: 7.5 ± 3.54
     assert first.endswith("The difference is 7.50 ± 3.54 points of mIoU; 2 seeds are too few for a verdict.")
     assert second == "next, run more seeds: tadp-ray sweep x.yaml --seeds 0,1,2"
 
 
+def test_seeds_that_were_run_are_among_those_to_run(said) -> None:
+    _, step = said([5, 1], lambda precision, recall, seed: recall)
+    assert step.endswith("--seeds 0,1,5")
+
+
 def test_three_seeds_have_the_interval_of_their_paired_differences(said) -> None:
     """Seeds move all entries alike by 50 points, which a pair does not feel."""
-    first, second = said(3, lambda precision, recall, seed: 40 * precision + recall * (10 + seed) + 50 * seed)
+    first, second = said(range(3), lambda precision, recall, seed: 40 * precision + recall * (10 + seed) + 50 * seed)
     # Differences of 5, 5.5 and 6: 5.5 ± 0.5, and t(0.975, 2) = 4.3027 times 0.5 / sqrt(3) is 1.24.
     assert first.endswith(
         "The difference is 5.50 ± 0.50 points of mIoU, with a 95 % interval of 4.26 to 6.74 over 3 seeds; seeds alone do not "
@@ -60,7 +65,7 @@ def test_three_seeds_have_the_interval_of_their_paired_differences(said) -> None
 
 def test_what_seeds_may_explain_is_said_to_be_so(said) -> None:
     wild = [0.0, 9.0, -9.0]
-    first, _ = said(3, lambda precision, recall, seed: 40 * precision + recall * (2 + wild[seed]))
+    first, _ = said(range(3), lambda precision, recall, seed: 40 * precision + recall * (2 + wild[seed]))
     # 1 ± 4.5, ± 11.18
     assert "1.00 ± 4.50 points of mIoU, with a 95 % interval of -10.18 to 12.18 over 3 seeds" in first
     assert first.endswith("seeds alone may explain it.")
@@ -85,10 +90,12 @@ def test_lower_is_better_where_it_is(said, spec, make_cell, row_of) -> None:
 
 
 def test_missing_cells_come_first(said) -> None:
-    first, second = said(3, lambda precision, recall, seed: None if precision == recall == 1.0 and seed else precision)
+    first, second = said(
+        range(3), lambda precision, recall, seed: None if precision == recall == 1.0 and seed else precision
+    )
     assert first.startswith("The highest of 5 entries is precision 1.0, recall 0.5 with 1.00 ± 0.00; ")
     assert second == "next, train the 2 cells that are not finished: tadp-ray sweep x.yaml --seeds 0,1,2"
-    assert said(1, lambda *_: None)[0] == "No entry of the table is complete yet."
+    assert said(range(1), lambda *_: None)[0] == "No entry of the table is complete yet."
 
 
 def test_entries_of_one_training_lack_one_cell(spec, make_cell) -> None:
