@@ -69,7 +69,7 @@ class Task:
     metrics: Callable[[Sequence[str]], Metrics]
     """Class names -> empty metrics."""
     logged_metrics: tuple[str, ...]
-    """The metrics that are logged during training."""
+    """The metrics that are logged during training, where the images have them."""
     files: Callable[[Sequence[str]], PredictionFiles]
     """Class names -> the writer of ground truth and predictions of a split."""
     write: Write

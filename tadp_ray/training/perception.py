@@ -160,10 +160,10 @@ class PerceptionTraining:
         task, last = self.setup.task, state.step == self.cell.recipe.schedule.iterations
         score = evaluate(self.model, self.setup, self.latents, self.device, self.world)
         state.latest = score.compute()
-        if absent := sorted({task.main, *task.logged_metrics} - state.latest.keys()):
+        if task.main not in state.latest:
             raise UserError(
-                f"task {self.cell.recipe.task!r}: compute of its metrics returned {', '.join(state.latest)} without "
-                f"{', '.join(absent)}; name them as they are registered and in logged_metrics"
+                f"task {self.cell.recipe.task!r}: compute of its metrics returned {', '.join(state.latest)} without the main "
+                f"metric; name it {task.main}, as it is registered"
             )
         if self.world.is_main_process and last:
             images = per_image_records(self.setup, score)
@@ -174,7 +174,9 @@ class PerceptionTraining:
             state.best, state.best_step = value, state.step
             if self.world.is_main_process and not last:
                 checkpointer.save_weights(self.cell.folder / BEST, self.model, self._facts(state))
-        self.reporter.report(state.step, {name: state.latest[name] for name in task.logged_metrics})
+        # Images that show no thing have no miou_things.
+        logged = {name: state.latest[name] for name in task.logged_metrics if name in state.latest}
+        self.reporter.report(state.step, logged)
 
     def write_model(self, state: TrainState) -> None:
         """Write the trained weights into the cell's folder."""
