@@ -210,11 +210,11 @@ def find_cell(store: Store, words: Sequence[str], name: str | None, storage: Pat
     """
     said = " ".join(words)
     digits = words[0].lower()
-    is_value, short = len(words) > 1 or not HEXADECIMAL.fullmatch(digits), len(digits) < FINGERPRINT_DIGITS
-    if is_value or short:
+    is_value = len(words) > 1 or not HEXADECIMAL.fullmatch(digits)
+    if is_value or len(digits) < FINGERPRINT_DIGITS:
         _, plan = find_sweep(store, name, storage)
         fitting = cells_with(plan.cells, words)
-        if short and not is_value and not fitting:
+        if not (is_value or fitting):
             raise UserError(
                 f"{said}: no value of the sweep's cells; name at least {FINGERPRINT_DIGITS} digits of a fingerprint"
             )
