@@ -467,11 +467,11 @@ def check_meaning(metric: Metric) -> None:
 
 
 def check_kind(config: Any, key: str, name: str) -> None:
-    """Check that a key group names its kind, and that its values can be keys of caches.
+    """Check that a key group names its kind, and that its values are hashable, since caches are looked up by them.
 
     Raises:
-        TypeError: its `key` is not annotated `Literal[name]`, or has a default outside this package; or a key takes an
-            unhashable value.
+        TypeError: its `key` is not annotated `Literal[name]`, or has a default outside this package; or a value may be
+            unhashable.
     """
     annotation = config.model_fields[key].annotation if key in config.model_fields else None
     if get_args(annotation) != (name,):
@@ -482,7 +482,7 @@ def check_kind(config: Any, key: str, name: str) -> None:
     for own, field in config.model_fields.items():
         if unhashable(field.annotation):
             raise TypeError(
-                f"{config.__name__}.{own} has no hash, as a list has none, and so cannot be a key of a cache; declare a tuple"
+                f"{config.__name__}.{own} must be hashable, since caches are looked up by it; declare a tuple, not a list"
             )
 
 

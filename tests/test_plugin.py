@@ -201,8 +201,8 @@ BROKEN = {
     "a default": (DEFAULT, "cannot be loaded (TypeError: Mine.kind must have no default); mend or uninstall it"),
     "no hash": (
         DEFAULT.replace(' = "mine"', "\n    colours: tuple[list[int], ...] = ()"),
-        "cannot be loaded (TypeError: Mine.colours has no hash, as a list has none, and so cannot be a key of a cache; declare a "
-        "tuple); mend or uninstall it",
+        "cannot be loaded (TypeError: Mine.colours must be hashable, since caches are looked up by it; declare a tuple, not a "
+        "list); mend or uninstall it",
     ),
     "cannot be loaded": (
         "raise OSError('no licence')",

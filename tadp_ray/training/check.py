@@ -80,8 +80,8 @@ def check_first(opened: Dataset, classes: Sequence[str], place: str) -> None:
     """Check the classes and the first sample of a split of a data set, which may be a plug-in's.
 
     Raises:
-        UserError: it has other classes than those of the recipe's data set; or the image, label map or depth map is none, or not
-            of its size; or the label map has a label that is no class.
+        UserError: it has other classes than those of the recipe's data set; or the image, the label map or the depth map has
+            another type or size; or the label map has a label that is no class.
     """
     if tuple(opened.classes) != tuple(classes):
         raise UserError(
@@ -97,11 +97,11 @@ def check_first(opened: Dataset, classes: Sequence[str], place: str) -> None:
             raise UserError(
                 f"{place}: the {field} of sample 0 is {found}; expected {dtype} {shape}, as sizes[0] says (height, width)"
             )
-    if sample.mask is not None and (
-        labels := sorted({*np.unique(sample.mask).tolist()} - {*range(len(classes)), IGNORE})
-    ):
+    # Data for depth may have no classes.
+    labels = set() if sample.mask is None or not classes else {*np.unique(sample.mask).tolist()}
+    if wrong := sorted(labels - {*range(len(classes)), IGNORE}):
         raise UserError(
-            f"{place}: the mask of sample 0 has the label {labels[0]}; expected 0 to {len(classes) - 1}, or {IGNORE} = ignored"
+            f"{place}: the mask of sample 0 has the label {wrong[0]}; expected 0 to {len(classes) - 1}, or {IGNORE} = ignored"
         )
 
 

@@ -429,6 +429,8 @@ def test_the_first_sample_of_a_plug_ins_data_set_is_looked_at(field: str, values
     with pytest.raises(UserError, match=f"mine: the {field} of sample 0 .*{said}"):
         check_first(Own([Sample("b", **{**WHOLE, field: values})]), ("a",), "mine")
     check_first(Own([Sample("b", **WHOLE)]), ("a",), "mine")
+    Own.classes = ()
+    check_first(Own([Sample("b", **WHOLE | {"mask": np.eye(32, 48, dtype=np.uint8)})]), (), "mine")
 
 
 @pytest.mark.parametrize(
