@@ -60,7 +60,7 @@ def latest_sweep(
         log.warning(f"the newest sweep of {experiment_name(experiment.file, recipe)} is of another recipe, {other}")
     spec = experiment.table(scale, sweep.cells[0].scale, sweep.settings)
     # Cells that differ in an axis without a place in the table would be taken for seeds of one entry.
-    if differing := sorted({*spec.rows.keys, *spec.columns.keys} - {METRIC} ^ sweep.cells[0].axes.keys()):
+    if differing := sorted(({*spec.rows.keys, *spec.columns.keys} - {METRIC}) ^ sweep.cells[0].axes.keys()):
         named = ", ".join(differing)
         raise UserError(f"the sweep that was run and the files do not have the same axes ({named}); run it again")
     return spec, sweep

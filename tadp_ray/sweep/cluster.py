@@ -207,7 +207,7 @@ def resources_per_worker(compute: ComputeConfig | PersonalCompute) -> dict[str, 
 
 
 def cells_at_once(nodes: list[dict[str, float]], compute: ComputeConfig, grows: bool) -> int:
-    """Return how many cells run at once on nodes, or on those that the cluster may add; 0 if none fits."""
+    """Return how many cells run at once on nodes, or also on those that the cluster may add; 0 if none fits."""
     fitting, most = cell_slots(nodes, compute), compute.max_parallel
     if not most:
         return fitting
