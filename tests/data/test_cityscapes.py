@@ -11,7 +11,6 @@ from torchvision.datasets import Cityscapes
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.data import PublishedData
 from tadp_ray.config.recipe import Recipe
-from tadp_ray.config.vocabulary import ExpandedPath, StrictModel
 from tadp_ray.data.cityscapes import CLASSES, LABEL_IDS, cityscapes
 from tadp_ray.data.datasets import open_dataset
 from tadp_ray.data.files import FileDataset
@@ -130,13 +129,3 @@ def test_where_data_lie_is_no_part_of_a_cell_and_holds_in_every_folder() -> None
     assert fingerprint(here) != fingerprint(recipe("day", "night", "nighttime_driving"))
     moved = with_absolute_paths(here).data
     assert (moved.root, moved.target_domain.root) == (Path("day").absolute(), Path("night").absolute())
-
-
-def test_paths_of_any_key_of_a_data_set_hold_in_every_folder() -> None:
-    class Listed(StrictModel):
-        kind: str
-        table: ExpandedPath
-
-    recipe = Recipe.model_validate({"caption": {"source": "null"}, "schedule": {"iterations": 9, "learning_rate": 0.1}})
-    listed = recipe.model_copy(update={"data": Listed(kind="listed", table="images.csv")})
-    assert with_absolute_paths(listed).data.table == Path("images.csv").absolute()

@@ -16,8 +16,10 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.errors import ConfigError
 from tadp_ray.config.load import load_recipe
 from tadp_ray.config.shipped import shipped
+from tadp_ray.config.vocabulary import ExpandedPath, StrictModel
 from tadp_ray.data.files import FileDataset
 from tadp_ray.errors import UserError
+from tadp_ray.sweep.inputs import with_absolute_paths
 from tadp_ray.sweep.plan import Plan
 from tadp_ray.sweep.planning import plan_one
 from tadp_ray.sweep.preview import preview, recipe_preview
@@ -559,3 +561,14 @@ def test_an_image_encoder_is_found_from_anywhere_and_counted_before_a_training(
     assert any(
         line.startswith("context: counting a caption's instead, since model.context.sources.enc") for line in lines
     )
+
+
+def test_paths_of_any_key_of_a_data_set_hold_in_every_folder() -> None:
+    class Listed(StrictModel):
+        kind: str
+        table: ExpandedPath
+
+    listed = load_recipe(shipped("recipes")["pocket_segmentation"]).model_copy(
+        update={"data": Listed(kind="listed", table="images.csv")}
+    )
+    assert with_absolute_paths(listed).data.table == Path("images.csv").absolute()
