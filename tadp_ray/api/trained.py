@@ -42,7 +42,7 @@ class Prediction:
     image: np.ndarray
     """uint8 (H, W, 3) RGB."""
     prompt: Prompt
-    """A text, or class names if `caption.encoding` is one of names."""
+    """A text, or class names if `caption.encoding` reads names."""
     classes: tuple[str, ...]
     """Class names in index order."""
     output: Any
@@ -157,7 +157,7 @@ class TrainedModel:
 
         Args:
             image: a path, a Pillow image, an array uint8 (H, W, 3) RGB, or a sample of a data set.
-            prompt: a text; if `caption.encoding` is one of names, a list of names, or names separated by commas; empty if the
+            prompt: a text; if `caption.encoding` reads names, a list of names, or names separated by commas; empty if the
                 model reads no text (`model.context`).
             image_id: seeds the noise of the VAE's posterior (`model.latent.draw: sample`) and, with the cell's seed, the noise
                 that is added (`model.noise_samples`). The id of a validation image reproduces its evaluation. None: the

@@ -116,7 +116,7 @@ def make_prompts(
     budget: int = 75,
     say: Callable[[str, Sequence[str]], str] = plain_sentence,
 ) -> Prompts:
-    """Make the prompt of every image of a data set: a text, or a tuple of names if `caption.encoding` is one of names.
+    """Make the prompt of every image of a data set: a text, or a tuple of names if `caption.encoding` reads names.
 
     The caption's source makes them (`tadp_ray.captions.sources`), and its modifiers are applied in order. A class called
     background is named in exactly the images that contain it, or left out (`include_background`); it does not count for precision
