@@ -24,6 +24,11 @@ def task_of(recipe: Recipe) -> Task:
     entry = TASKS[recipe.task]
     task: Task = implementation(entry.implementation)(recipe)
     check_type(task, Task, f"task {recipe.task!r}")
+    registered = [metric.name for metric in entry.metrics]
+    if unknown := sorted({*task.logged_metrics} - {*registered}):
+        raise UserError(
+            f"task {recipe.task!r}: logged_metrics has {unknown[0]}, which is not registered; use {', '.join(registered)}"
+        )
     extra = {name: implementation(own.implementation) for name, own in METRICS.items() if own.task == recipe.task}
 
     def metrics(classes: Sequence[str]) -> Metrics:

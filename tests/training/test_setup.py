@@ -263,6 +263,12 @@ SLIPS: dict[str, tuple[Registry, str, Any, str]] = {
         lambda _: {},
         "task 'segmentation' returned a dict; expected a tadp_ray.tasks.base.Task",
     ),
+    "logged metrics": (
+        TASKS,
+        "segmentation",
+        lambda recipe: replace(segmentation(recipe), logged_metrics=("miou", "mio")),
+        "task 'segmentation': logged_metrics has mio, which is not registered; use miou, ",
+    ),
     "head": (HEADS, "semantic_fpn", lambda *_: None, "head 'semantic_fpn' returned None; expected a torch.nn"),
     "metrics of a task": (
         TASKS,
