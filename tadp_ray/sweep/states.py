@@ -62,6 +62,7 @@ class CellReport:
             main_metric(self.cell.recipe.task): self.score,
             "run_id": self.run_id,
             "error": self.error,
+            "unsent": self.unsent,
             "folder": str(self.cell.folder),
         }
 

@@ -116,6 +116,7 @@ def test_cells_that_only_their_journals_hold_as_finished_are_told(run, cells, jo
     journals.finish(cells[3], miou=40.0)
     said = run("status").stdout
     assert "4 finished" in said and "MLflow lacks 1 finished cell, and so do tables; run the sweep again" in said
+    assert [cell["unsent"] for cell in run("status", json_too=True)["cells"]].count(True) == 1
 
 
 def test_a_score_that_is_no_number_is_null_in_json(run, cells, journals) -> None:
