@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
@@ -184,13 +184,14 @@ def check_interface(made: Any, interface: Any, place: str) -> None:
 
     Args:
         made: by the plug-in.
-        interface: a `Protocol`.
+        interface: a `Protocol`, which may extend others.
         place: what has made it, e.g. `backbone 'plain_conv': load`.
 
     Raises:
         UserError: it lacks some.
     """
-    wanted = [name for name in {**interface.__annotations__, **vars(interface)} if not name.startswith("_")]
+    own = [{**vars(kind).get("__annotations__", {}), **vars(kind)} for kind in reversed(interface.__mro__)]
+    wanted = [name for name in dict.fromkeys(chain(*own)) if not name.startswith("_")]
     if lacking := [name for name in wanted if not hasattr(made, name)]:
         raise UserError(
             f"{place} returned {type_named(made)} without {', '.join(lacking)}; expected a {interface.__module__}."

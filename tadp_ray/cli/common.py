@@ -4,10 +4,9 @@ import errno
 import functools
 import inspect
 import json
-import math
 import signal
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -21,7 +20,7 @@ from tadp_ray.cli.streams import robust_output
 from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError, said_as
-from tadp_ray.files import FULL
+from tadp_ray.files import FULL, finite
 from tadp_ray.logs import LEVEL, LogLevel, log_level, show_log
 from tadp_ray.network import bypass_proxy
 
@@ -173,15 +172,6 @@ def show(record: object, lines: Iterable[object], as_json: bool) -> None:
     else:
         for line in lines:
             say(line)
-
-
-def finite(value: Any) -> Any:
-    """Return JSON values with null for NaN and infinity, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: finite(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

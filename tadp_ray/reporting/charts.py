@@ -19,6 +19,7 @@ from markupsafe import Markup
 from tadp_ray.config.metrics import base_metric, lower_is_better
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.config.vocabulary import METRIC
+from tadp_ray.files import finite
 from tadp_ray.reporting.shades import colours_note, metrics_by_place, quantities, quantity, quantity_title, shades
 from tadp_ray.reporting.table import Place, Table, metric_label
 from tadp_ray.tracking.query import Curve
@@ -69,11 +70,7 @@ def grammar(chart: alt.TopLevelMixin) -> dict[str, Any]:
 
 def filled(spec: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return a chart with its data; numbers that are not finite are missing."""
-    values = [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in own.items()}
-        for own in records
-    ]
-    return {**spec, "data": {"values": values}}
+    return {**spec, "data": {"values": finite([*records])}}
 
 
 def series(names: Sequence[str]) -> alt.Scale:
@@ -210,9 +207,7 @@ def named_axis(names: Sequence[Sequence[str]], **options: Any) -> alt.Axis:
 def curve_records(curves: Mapping[int, Curve]) -> list[dict[str, Any]]:
     """Return the points of one entry's curves by seed; numbers that are not finite are missing."""
     return [
-        {"seed": seed, "step": step, "value": value if math.isfinite(value) else None}
-        for seed, curve in curves.items()
-        for step, value in curve
+        {"seed": seed, "step": step, "value": finite(value)} for seed, curve in curves.items() for step, value in curve
     ]
 
 
@@ -227,14 +222,14 @@ def learning_curves(
         title: of the values.
         decimals: of the values.
     """
-    finite = [v for own in curves.values() for curve in own.values() for _, v in curve if math.isfinite(v)]
-    if not finite:
+    known = [v for own in curves.values() for curve in own.values() for _, v in curve if math.isfinite(v)]
+    if not known:
         return []
     rows, columns = without_metric(spec.rows), without_metric(spec.columns)
     names = [columns.names[column] for column in sorted({place[1] for place in curves})]
     legend = legend_of(names, 60) if names[1:] else None
     colour = alt.Color("column:N", scale=series(names), title=columns.label, legend=legend)
-    y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min(finite), max(finite)], nice=True))
+    y = alt.Y("value:Q", title=title, scale=alt.Scale(domain=[min(known), max(known)], nice=True))
     base = alt.Chart().encode(x=alt.X("step:Q", title="step", axis=alt.Axis(format="~s")), y=y, color=colour)
     named = [alt.Tooltip("column:N", title=columns.label)] if columns.keys else []
     tooltip = [*named, "seed:N", "step:Q", alt.Tooltip("value:Q", format=f".{decimals}f")]

@@ -33,8 +33,7 @@ def task_of(recipe: Recipe) -> Task:
 
     def metrics(classes: Sequence[str]) -> Metrics:
         own = task.metrics(classes)
-        for interface in (Accumulated, Metrics):
-            check_interface(own, interface, f"task {recipe.task!r}: metrics")
+        check_interface(own, Metrics, f"task {recipe.task!r}: metrics")
         made = {name: make(classes) for name, make in extra.items()}
         for name, each in made.items():
             check_interface(each, Accumulated, f"metric {name!r}")

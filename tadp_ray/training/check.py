@@ -158,7 +158,7 @@ def check_other_captions(setup: TrainSetup) -> None:
         try:
             check_text(other)
             check_one_length(other, other.val_prompts)
-            other.prompt_length(other.val_prompts)
+            _ = other.val_prompt_tokens
         except UserError as error:
             raise UserError(f"{key}: {error}") from None
 
@@ -278,7 +278,7 @@ def check_lengths(setup: TrainSetup) -> None:
     check_one_length(setup, setup.train_prompts, setup.val_prompts)
     _ = setup.tokens  # of sources that may not fit each other
     for name, other in setup.other_captions.items():
-        length, encoding = other.prompt_length(other.val_prompts), other.recipe.caption.encoding
+        length, encoding = other.val_prompt_tokens, other.recipe.caption.encoding
         if length != setup.prompt_tokens and setup.channels_under(length) != setup.channels_under(setup.prompt_tokens):
             raise UserError(
                 f"evaluation.captions.{name}.encoding={encoding}: its contexts have {length} tokens, those of the training "

@@ -244,19 +244,21 @@ class TrainSetup:
     @cached_property
     def prompt_tokens(self) -> int:
         """Length of every context of a caption; 0 if no source of the context reads text."""
-        return self.prompt_length()
+        return self._prompt_length(lambda: self.train_prompts)
 
-    def prompt_length(self, prompts: Prompts | None = None) -> int:
-        """Return the length of the contexts of a data set's prompts; 0 if no source of the context reads text.
+    @cached_property
+    def val_prompt_tokens(self) -> int:
+        """The same of the captions of the validation images."""
+        return self._prompt_length(lambda: self.val_prompts)
 
-        None: those of the training images, whose data set is opened only if the length depends on it.
-        """
+    def _prompt_length(self, prompts: Callable[[], Prompts]) -> int:
+        """Return the length of the contexts of prompts, which are made, and their data set opened, only if it depends on them."""
         if not self.recipe.model.context.reads_text:
             return 0
         if self.recipe.caption.encoding == "text":
             return self.pretrained.tokens
         # A plug-in's encoding whose contexts differ in length mostly differs in these two.
-        made = (prompts or self.train_prompts).by_id.values()
+        made = prompts().by_id.values()
         extremes = (pick(made, key=lambda prompt: len(as_text(prompt))) for pick in (min, max))
         return self.contexts(list(extremes)).shape[1]
 
