@@ -13,7 +13,7 @@ import pytest
 
 from tadp_ray.garbage import collect_rarely
 
-pytest_plugins = ["tests.fixtures.cells", "tests.fixtures.networks", "tests.fixtures.programs"]
+pytest_plugins = ["tests.fixtures.cells", "tests.fixtures.gpu", "tests.fixtures.networks", "tests.fixtures.programs"]
 # The shapes that their signatures state are checked whenever a test calls them.
 MODEL_CORE = (
     *("training.model", "conditioning.text_encoder", "conditioning.context", "tasks.norms"),

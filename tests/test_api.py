@@ -202,6 +202,23 @@ def test_attention_maps_are_those_that_features_hold(backbone: tadp_ray.Backbone
         backbone.attention_maps(scene, PROMPT, ["dog"])
 
 
+def test_a_backbone_on_a_gpu_gives_what_it_gives_on_a_cpu(
+    backbone: tadp_ray.Backbone, scene, gpu: torch.device
+) -> None:
+    """The GPU is a pretended one."""
+    there = tadp_ray.load_backbone("pocket", device=gpu)
+    options: dict[str, Any] = {"timestep": [1, 50], "noise_samples": 2}
+    for found, expected in zip(
+        there.features(scene, PROMPT, **options), backbone.features(scene, PROMPT, **options), strict=True
+    ):
+        assert found.is_cuda
+        torch.testing.assert_close(found.cpu(), expected)
+    words, expected = (model.attention_maps(scene, PROMPT).words for model in (there, backbone))
+    assert words.keys() == expected.keys()
+    for word, found in words.items():
+        np.testing.assert_allclose(found, expected[word], rtol=1e-4)
+
+
 def test_an_image_is_the_same_from_a_file_from_pillow_and_as_an_array(tmp_path: Path, scene) -> None:
     Image.fromarray(scene.image).save(tmp_path / "scene.png")
     for image in (tmp_path / "scene.png", str(tmp_path / "scene.png"), Image.open(tmp_path / "scene.png"), scene):

@@ -31,6 +31,14 @@ def test_captions(model: str, request: pytest.FixtureRequest) -> None:
     assert cut == [text[:-1] for text in texts]
 
 
+def test_a_gpu_says_what_a_cpu_says(tiny_blip2: Path, gpu: torch.device) -> None:
+    """The GPU is a pretended one."""
+    settings = CaptionerSettings("blip", str(tiny_blip2), max_tokens=8)
+    images = np.random.default_rng(0).integers(0, 256, (5, 30, 20, 3), dtype=np.uint8)
+    there, here = (Captioner(settings, device)([*images]) for device in (gpu, CPU))
+    assert there == here and len(set(here)) > 1
+
+
 @pytest.mark.parametrize(
     "changed",
     [{"min_tokens": 20}, {"max_tokens": 40}, {"batch": 8}, {"dtype": "float16"}, {"cut_last_character": True}],

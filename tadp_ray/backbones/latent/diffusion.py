@@ -105,7 +105,7 @@ class LatentDiffusion:
     @torch.compiler.disable
     def vae_in_bfloat16(self) -> Autoencoder:
         """A copy of the VAE, made on first use on the VAE's device at that time."""
-        return copy.deepcopy(self.vae).to(torch.bfloat16)
+        return copy.deepcopy(self.vae).bfloat16()
 
     @property
     def image_encoder(self) -> nn.Module:

@@ -51,6 +51,21 @@ def run(tmp_path: Path, store, spec: str, *flags: object, recipe: Path = RECIPE,
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
+    "spec",
+    [
+        "{kind: variation, images: 2, steps: [1, 2], num_inference_steps: 2}",
+        f"{{kind: eos_tokens, images: 3, texts: {TEXTS}}}",
+    ],
+    ids=["variation", "eos_tokens"],
+)
+def test_an_analysis_runs_on_a_gpu(spec: str, tmp_path: Path, store, gpu: torch.device) -> None:
+    """A pretended one."""
+    result = run(tmp_path, store, spec, "--set", "compute.gpus=1")
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
     ("spec", "number", "picture", "kind"),
     [
         ("{kind: copy_paste, cases: 3}", "moved: percent of cases", "copy_paste.pdf", CopyPaste),

@@ -137,6 +137,18 @@ def test_dreambooth_writes_a_whole_model_of_which_the_unet_alone_changed(
     assert not list(job.folder.glob("prior*"))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{}, DREAMBOOTH], ids=["textual inversion", "DreamBooth"])
+def test_a_gpu_learns_what_a_cpu_learns(
+    changes: dict, prepare: Callable[..., PersonalizationJob], gpu: torch.device
+) -> None:
+    """The GPU is a pretended one."""
+    there, here = prepare("gpu", **changes), prepare("cpu", **changes)
+    personalize(there, gpu)
+    personalize(here, CPU)
+    assert losses(there) == pytest.approx(losses(here), rel=1e-4)
+
+
 def test_published_files_are_read_without_running_code_in_them(tmp_path: Path) -> None:
     torch.save({"<comic>": torch.arange(8.0)[None]}, tmp_path / "learned_embeds-steps-3000.bin")
     learned = read_learned(tmp_path / "learned_embeds-steps-3000.bin")

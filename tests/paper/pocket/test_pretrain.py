@@ -117,6 +117,17 @@ def test_a_model_is_trained_on_with_its_vae_from_its_weights(
     assert weights_digest(str(tmp_path / "on")) != start
 
 
+@pytest.mark.slow
+def test_a_gpu_pretrains(
+    few_drawings: None, gpu: torch.device, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pretended one; it encodes in bfloat16, so its losses are not a CPU's."""
+    held_out = gate.held_out
+    monkeypatch.setattr(gate, "held_out", lambda size: held_out(size, 16))
+    pretrain(Pretraining(**TINY), tmp_path, processes=1, device="cuda")
+    assert {name for name, _ in losses(tmp_path)} == {"vae/loss", "unet/loss", "classifier/loss"}
+
+
 TWO = """
 import json, sys
 from pathlib import Path
