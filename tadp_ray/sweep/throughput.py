@@ -28,6 +28,7 @@ class MeasuredStep:
     memory_gib: float
     """Of its tensors, at most."""
     counted_gib: float
+    """As a dry run counts it, and the text encoder, which the measured step has on the GPU."""
 
     @property
     def memory_ratio(self) -> float:

@@ -91,13 +91,16 @@ def step_cost(
     groups = parameter_groups(model, schedule)
     not_recomputed = "counted as if compute.gradient_checkpointing were off" * recipe.compute.gradient_checkpointing
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = num_parameters(model) - trained
+    frozen = num_parameters(model) - trained + sum(map(num_parameters, networks))
+    if recipe.compute.gpus:
+        # It leaves the GPU once it has encoded the captions.
+        frozen -= num_parameters(meta.text_encoder)
     return StepCost(
         parts=parts,
         groups=tuple((group["name"], sum(p.numel() for p in group["params"]), group["lr"]) for group in groups),
         images=schedule.batch_size,
         state_bytes=4 * 4 * trained,
-        frozen_bytes=4 * (frozen + sum(map(num_parameters, networks))),
+        frozen_bytes=4 * frozen,
         activation_bytes=sum(saved.bytes.values()),
         note="; ".join(filter(None, (task.not_counted, not_recomputed))),
     )

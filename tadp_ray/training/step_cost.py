@@ -27,7 +27,7 @@ class StepCost:
     state_bytes: int
     """Trained weights, their gradients and AdamW's two moments, per worker."""
     frozen_bytes: int
-    """Frozen weights, per worker."""
+    """Frozen weights, per worker; on a GPU, without the text encoder's."""
     activation_bytes: int
     """Activations saved for the backward pass of one forward pass, per worker."""
     note: str = ""

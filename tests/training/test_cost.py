@@ -99,6 +99,17 @@ def test_norms_count_in_float32_where_a_gpu_computes_in_bfloat16(tiny_cell) -> N
 
 
 @pytest.mark.slow
+def test_the_text_encoder_counts_where_it_stays_in_memory(tiny_cell) -> None:
+    """It leaves a GPU before the first step."""
+    cpu, gpu = (
+        step_cost(setup.recipe, setup.pretrained, 3, setup.tokens, setup.view)
+        for setup in (TrainSetup(tiny_cell(compute={"gpus": gpus}).recipe, 0) for gpus in (0, 1))
+    )
+    _, encoder, *_ = cpu.parts
+    assert encoder.name == "text encoder" and cpu.frozen_bytes - gpu.frozen_bytes == 4 * encoder.parameters
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "head"),
     [

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from tadp_ray.conditioning import text_encoder
 from tadp_ray.config.cell import Cell
 from tadp_ray.data.sample import Sample
 from tadp_ray.layout import MODEL
 from tadp_ray.training.any_image import given_prompt, predict_image
 from tadp_ray.training.predict import load_cell, predict_cell
 from tadp_ray.training.run import train_cell
+from tadp_ray.training.setup import Cache, TrainSetup
 from tests.fixtures.cells import losses
 
 SHORT = {"iterations": 3, "warmup_iterations": 0}
@@ -93,3 +95,23 @@ def test_other_families_train_as_on_a_cpu(
     weights = {"stable_diffusion_xl": "tiny_xl_folder", "pixart": "tiny_pixart_alpha_folder"}[backbone]
     model = {"backbone": backbone, "weights": str(request.getfixturevalue(weights)), "noise_samples": 1}
     compare(gpu, tiny_cell, tmp_path, model=model, caption={"source": "class_names"})
+
+
+@pytest.mark.slow
+def test_the_text_encoder_leaves_the_gpu_before_the_first_step(
+    tiny_cell: Callable[..., Cell], gpu: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And comes back for captions that no cell has encoded."""
+    cache, devices, encode = Cache(), [], text_encoder.encode_prompts
+
+    def encode_prompts(tokenizer: Any, encoder: Any, prompts: Any) -> torch.Tensor:
+        devices.append(encoder.device.type)
+        return encode(tokenizer, encoder, prompts)
+
+    monkeypatch.setattr(text_encoder, "encode_prompts", encode_prompts)
+    for recall in (1, 0.5):
+        cell = tiny_cell(caption={"recall": recall}, schedule=SHORT)
+        train_cell(cell, gpu, cache=cache)
+        assert TrainSetup(cell.recipe, 0, cache=cache).pretrained.text_encoder.device.type == "cpu"
+        assert {*devices} == {"cuda"}, recall
+        devices.clear()
