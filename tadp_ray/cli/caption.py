@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from tadp_ray.cli import stores
+from tadp_ray.cli import align, store_making, stores
 from tadp_ray.cli.common import AddressOption, Commands, PluginGroup, say
 from tadp_ray.config.classes import parse_classes
 from tadp_ray.errors import UserError
@@ -85,8 +85,8 @@ def class_embeddings(
     say(f"{output}: {pluralized(len(names), 'vectors')} of {len(vectors[0])} channels")
 
 
-# import, oracle, degrade, nouns, show, stats, check, diff, align
-app.add_typer(stores.app)
+for part in (store_making, stores, align):
+    app.add_typer(part.app)
 
 
 @app.command("blip")
