@@ -64,7 +64,7 @@ def test_only_tasks_and_data_name_a_task() -> None:
     exempt = {
         ("config/recipe.py", "segmentation"),  # a recipe's default
         *((place, "depth") for place in ("api/trained.py", "training/check.py")),  # what a sample holds, too
-        *(("registry.py", f"tadp_ray.tasks.{task}.config") for task in BUILT_IN_TASKS),  # where it registers itself
+        *(("plugins.py", f"tadp_ray.tasks.{task}.config") for task in BUILT_IN_TASKS),  # where it registers itself
     }
     found = set()
     for path in sorted((ROOT / "tadp_ray").rglob("*.py")):

@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from tadp_ray.layout import PER_IMAGE
-from tadp_ray.registry import BUILT_IN, root_of
+from tadp_ray.plugins import BUILT_IN, root_of
 from tadp_ray.tasks.per_image import read_per_image
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -21,7 +21,7 @@ from tadp_ray.data.files import Layout, SampleFacts, measure
 from tadp_ray.errors import UserError
 from tadp_ray.files import FileState, file_digest, file_state, read_text, remember_digest, sha256_file, write_text
 from tadp_ray.layout import DATA
-from tadp_ray.registry import plugin_code
+from tadp_ray.plugins import plugin_code
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.files import user_cache
 from tadp_ray.layout import PLANS
-from tadp_ray.registry import plugin_versions
+from tadp_ray.plugins import plugin_versions
 from tadp_ray.training.provenance import contents, installed
 
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from tadp_ray.files import code_digest
-from tadp_ray.registry import plugin_code, plugin_versions
+from tadp_ray.plugins import plugin_code, plugin_versions
 
 PACKAGES = {
     "tadp_ray": "tadp-ray",

@@ -31,6 +31,7 @@ from tadp_ray.data.sample import NO_IMAGE, Sample
 from tadp_ray.data.scenes import CLASSES, STUFF
 from tadp_ray.data.transforms import Augment
 from tadp_ray.errors import UserError
+from tadp_ray.plugins import Registry
 from tadp_ray.registry import (
     BACKBONES,
     CONTEXT_SOURCES,
@@ -41,7 +42,6 @@ from tadp_ray.registry import (
     TASKS,
     Metric,
     MetricEntry,
-    Registry,
 )
 from tadp_ray.tasks.segmentation.task import segmentation
 from tadp_ray.training.check import check_augment, check_first, check_head, check_setup
