@@ -55,14 +55,11 @@ class Captions:
     """Whether the prompts are sentences, whose words `caption.shuffle` puts in random order."""
 
 
-GROUND_TRUTH: dict[str, Any] = {"uses_ground_truth": True}
-
-
 @register_caption_source(
     "oracle",
     "the names of the classes in the image, taken from the ground truth",
     keys=("precision", "recall", "shuffle"),
-    **GROUND_TRUTH,
+    uses_ground_truth=True,
 )
 def oracle(request: Request) -> Captions:
     """The names in the image, degraded to the recipe's precision and recall; never over budget."""
@@ -116,7 +113,7 @@ def store(request: Request) -> Captions:
     "a sentence that simulates a captioner such as BLIP. Correct names are dropped and wrong names added, each independently, to "
     "reach the given precision and recall",
     keys=("precision", "recall", "shuffle", "wording"),
-    **GROUND_TRUTH,
+    uses_ground_truth=True,
 )
 def template(request: Request) -> Captions:
     """A captioner's sentence with the oracle's precision and recall over the data set; it may exceed the budget.
@@ -129,7 +126,7 @@ def template(request: Request) -> Captions:
     return Captions(prompts, None if wording == "scene" else names, sentences=True)
 
 
-@register_caption_source("shuffled", "the oracle's names of another image", **GROUND_TRUTH)
+@register_caption_source("shuffled", "the oracle's names of another image", uses_ground_truth=True)
 def shuffled(request: Request) -> Captions:
     """The names in another image: the oracle's prompts, permuted over the images.
 
@@ -140,7 +137,7 @@ def shuffled(request: Request) -> Captions:
 
 
 @register_caption_source(
-    "wrong", "names of absent classes or distractors, as many as there are classes in the image", **GROUND_TRUTH
+    "wrong", "names of absent classes or distractors, as many as there are classes in the image", uses_ground_truth=True
 )
 def wrong(request: Request) -> Captions:
     """As many absent names as there are present ones, if there are so many; distractors are absent from every image.

@@ -1,5 +1,6 @@
 """Commands on what was run: list, status, logs, stop, gc."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -83,9 +84,7 @@ def status(
     if as_json:
         facts = {"name": entry.name, "scale": entry.scale, "settings": plan.settings, "running": is_running}
         return show(facts | {"cells": [report.record() for report in reports]}, (), as_json)
-    counts: dict[str, int] = {}
-    for report in reports:
-        counts[report.state] = counts.get(report.state, 0) + 1
+    counts = Counter(report.state for report in reports)
     told = ", ".join(f"{count} {state}" for state, count in counts.items())
     say(f"{entry.name} ({entry.scale} scale, {plan.settings}){', running' if is_running else ''}: {told}")
     metric = main_metric(plan.cells[0].recipe.task)

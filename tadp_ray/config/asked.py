@@ -75,7 +75,7 @@ def with_axes(source: ResolvedExperiment, texts: Sequence[str]) -> ResolvedExper
     table = source.experiment.table
     table = table.model_copy(update={"rows": (*table.rows, *added), "published": None})
     experiment = source.experiment.model_copy(update={"table": table, "claims": ()})
-    return replace(source, experiment=experiment, sweeps=sweeps, added=tuple(texts))
+    return replace(source, experiment=experiment, sweeps=sweeps, added=tuple(added))
 
 
 def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str]) -> tuple[Scale, ResolvedExperiment]:
@@ -106,7 +106,7 @@ def without_file(recipe: Path, texts: Sequence[str], overrides: Sequence[str]) -
     }
     experiment = validate(Experiment, values, lambda _: AXIS)
     source = ResolvedExperiment(
-        Path(AXIS), experiment, {one.scale: (Path(AXIS), sweep)}, ExperimentFiles(), tuple(texts)
+        Path(AXIS), experiment, {one.scale: (Path(AXIS), sweep)}, ExperimentFiles(), tuple(sweep.axes)
     )
     check_table(source, one.scale)
     return one.scale, source

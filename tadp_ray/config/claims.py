@@ -156,10 +156,10 @@ class Verdict(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     text: str
-    value: float | None
+    value: float | None = None
     """None: not measured."""
     aim: str
-    holds: bool | None
+    holds: bool | None = None
     """None: not decided."""
     undecided: str | None = None
     """Next step before it can be decided. None: a number is missing."""

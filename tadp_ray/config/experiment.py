@@ -95,7 +95,7 @@ class Experiment(StrictModel):
         (), description="claims to test on the table; a verdict needs at least three seeds"
     )
 
-    def sweep_at(self, scale: Scale) -> Path:
+    def sweep_file(self, scale: Scale) -> Path:
         """Return the sweep file of a scale, relative to the experiment's."""
         return self.sweep if isinstance(self.sweep, Path) else self.sweep[scale]
 

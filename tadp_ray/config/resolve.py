@@ -31,7 +31,7 @@ class ResolvedExperiment:
     files: "ExperimentFiles" = field(repr=False, compare=False)
     """Reads the other experiments that claims name."""
     added: tuple[str, ...] = ()
-    """Axes of the command line, `key=value,value`, that the sweeps have in addition to their files."""
+    """Axes of the command line, by their keys, that the sweeps have in addition to their files."""
     command: str = ""
     """That runs the sweep of an experiment without a file; empty: it has one."""
 
@@ -51,11 +51,10 @@ class ResolvedExperiment:
         """Return what sets each recipe key at one combination of axis values, for errors: `sweep FILE, text=BLIP`."""
         file, sweep = self.sweep_at(scale)
         pairs = {axis: f"{axis}={text_of(value)}" for axis, value in point.items()}
-        added = {text.partition("=")[0].strip() for text in self.added}
         name = name_of(Path(os.path.normpath(file)), "sweeps")
-        row = ", ".join([f"sweep {name}", *(pair for axis, pair in pairs.items() if axis not in added)])
+        row = ", ".join([f"sweep {name}", *(pair for axis, pair in pairs.items() if axis not in self.added)])
         return {
-            key: f"--axis {pair}" if axis in added else row
+            key: f"--axis {pair}" if axis in self.added else row
             for axis, pair in pairs.items()
             for key in sweep.keys_of(axis)
         }
@@ -121,7 +120,7 @@ class ExperimentFiles:
         if place not in self._experiments:
             experiment = validate(Experiment, read_kind(path, "experiments"), lambda _: str(path))
             check_metrics(path, experiment)
-            files = {scale: file_of(experiment.sweep_at(scale), "sweeps", path) for scale in experiment.recipes}
+            files = {scale: file_of(experiment.sweep_file(scale), "sweeps", path) for scale in experiment.recipes}
             sweeps = {scale: (file, self.sweep(file)) for scale, file in files.items()}
             resolved = ResolvedExperiment(path, experiment, sweeps, self)
             for scale in experiment.recipes:
@@ -173,7 +172,7 @@ def check_claims(resolved: ResolvedExperiment) -> None:
 
 def check_table(resolved: ResolvedExperiment, scale: Scale) -> None:
     """Check that the table fits the sweep of a scale (else ConfigError)."""
-    path, table, named = resolved.file, resolved.experiment.table, resolved.experiment.sweep_at(scale)
+    path, table, named = resolved.file, resolved.experiment.table, resolved.experiment.sweep_file(scale)
     axes = table.sides(resolved.sweep_at(scale)[1].values)
     keys = [*table.rows, *table.columns]
     lines = [

@@ -149,8 +149,12 @@ class TableSpec:
         """
         return self.rows.place(cell, metric), self.columns.place(cell, metric)
 
+    def coordinates(self, row: int, column: int) -> dict[str, Any]:
+        """Return the value on every axis at a place, and the metric."""
+        sides = ((self.rows, row), (self.columns, column))
+        pairs = (pair for side, place in sides for pair in zip(side.keys, side.values[place], strict=True))
+        return {METRIC: self.metrics[0], **dict(pairs)}
+
     def metric_at(self, row: int, column: int) -> str:
         """Return the metric at a place."""
-        chosen = dict(zip(self.rows.keys, self.rows.values[row], strict=True))
-        chosen |= dict(zip(self.columns.keys, self.columns.values[column], strict=True))
-        return chosen.get(METRIC, self.metrics[0])
+        return self.coordinates(row, column)[METRIC]

@@ -105,22 +105,21 @@ def heat_maps(table: Table, place_id: str) -> list[Chart]:
     """
     spec = table.spec
     entries = [(i, j, entry) for i, row in enumerate(table.entries) for j, entry in enumerate(row)]
-    ours = [
-        {"place": f"{place_id}-{i}-{j}", "value": entry.mean, "text": entry.text, "lines": entry.text.split(" ", 1)}
-        for i, j, entry in entries
-    ]
+    ours = [{"place": f"{place_id}-{i}-{j}", "value": entry.mean, **in_lines(entry.text)} for i, j, entry in entries]
     maps = [heat_map(spec, f"ours, {spec.scale} scale", ours, [entry.complete for _, _, entry in entries])]
     if table.published_pattern:
         theirs = [
-            {
-                "value": math.nan if entry.published is None else entry.published,
-                "text": entry.published_text,
-                "lines": [entry.published_text],
-            }
+            {"value": math.nan if entry.published is None else entry.published, **in_lines(entry.published_text)}
             for _, _, entry in entries
         ]
         maps.append(heat_map(spec, "published", theirs, [True] * len(theirs)))
     return maps
+
+
+def in_lines(text: str) -> dict[str, str]:
+    """Return an entry's text, whole and in the two lines of its square: the number, and what follows it."""
+    first, _, second = text.partition(" ")
+    return {"text": text, "first": first, "second": second}
 
 
 def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bool]) -> Chart:
@@ -128,8 +127,7 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
     columns, found = len(spec.columns.names), shades(spec, [own["value"] for own in values], complete)
     records = [
         # Rows and columns by number, since names may be equal.
-        {**without(own, "lines"), "first": own["lines"][0], "second": " ".join(own["lines"][1:])}
-        | {"row": number // columns, "column": number % columns, "shade": shade, "dark": shade < 0.5}
+        {**own, "row": number // columns, "column": number % columns, "shade": shade, "dark": shade < 0.5}
         | {"rows": spec.rows.names[number // columns], "columns": spec.columns.names[number % columns]}
         for number, (own, shade) in enumerate(zip(values, found, strict=True))
     ]
@@ -181,11 +179,6 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
     ).properties(width="container", height=48 * len(spec.rows.names) + 4)
     width = 60 + 7 * longest(down) + max(62, 7 * longest(across) + 8) * columns
     return Chart(title, colours_note(spec), with_data(chart, records), width=width)
-
-
-def without(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Return a record without one of its values."""
-    return {name: value for name, value in record.items() if name != key}
 
 
 def wrapped(name: str, width: int, lines: int) -> list[str]:

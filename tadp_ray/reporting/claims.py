@@ -25,7 +25,7 @@ from tadp_ray.config.claims import (
 )
 from tadp_ray.config.metrics import metric_title
 from tadp_ray.config.values import leaves, text_of
-from tadp_ray.config.vocabulary import METRIC, MIN_COUNT
+from tadp_ray.config.vocabulary import MIN_COUNT
 from tadp_ray.reporting.resampling import PERCENT
 from tadp_ray.reporting.seeds import gap_of, improvements
 from tadp_ray.reporting.shades import quantity
@@ -64,15 +64,12 @@ def judge(claim: TableClaim, tables: Tables) -> Verdict:
     aim = aim_text(claim.min, claim.min_standard_deviations)
     pairs = list(compared_pairs(claim, tables))
     if not pairs or not all(own.entry.complete for pair in pairs for own in pair):
-        return Verdict(text=claim.text, value=None, aim=aim, holds=None)
+        return Verdict(text=claim.text, aim=aim)
     if other := other_settings(pairs):
-        undecided = f"the newest sweeps have other settings: {other}"
-        return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=undecided)
+        return Verdict(text=claim.text, aim=aim, undecided=f"the newest sweeps have other settings: {other}")
     gaps = [improvements(worse.entry, better.entry) for worse, better in pairs]
     if not all(gaps):
-        return Verdict(
-            text=claim.text, value=None, aim=aim, holds=None, undecided=f"its entries share no seed; {RUN_MORE_SEEDS}"
-        )
+        return Verdict(text=claim.text, aim=aim, undecided=f"its entries share no seed; {RUN_MORE_SEEDS}")
     # With fewer seeds the spread is unknown.
     few = min(map(len, gaps)) < MIN_COUNT
     verdicts = [None if few else judge_differences(claim, own) for own in gaps]
@@ -132,12 +129,12 @@ def judge_ranking(claim: Ranking, selected: Sequence[ClaimEntry]) -> Verdict:
     aim = f"at least {claim.min:g}"
     if len({quantity(own.entry.metric) for own in selected}) > 1:
         several = "its places have several metrics, whose numbers have no common order; name one in the claim's `at`"
-        return Verdict(text=claim.text, value=None, aim=aim, holds=None, undecided=several)
+        return Verdict(text=claim.text, aim=aim, undecided=several)
     entries = [own.entry for own in distinct(selected, attrgetter("entry"))]
     pairs = [(entry.mean, entry.published) for entry in entries if entry.published is not None]
     complete = all(own.entry.complete for own in selected)
     if len(pairs) < 3 or not complete or any(len(set(numbers)) == 1 for numbers in zip(*pairs, strict=True)):
-        return Verdict(text=claim.text, value=None, aim=aim, holds=None)
+        return Verdict(text=claim.text, aim=aim)
     value, seeds = rank_correlation(pairs), min(own.entry.n for own in selected)
     figure = f"rank correlation {value:.2f} over {pluralized(len(pairs), 'entries')} ({pluralized(seeds, 'seeds')})"
     undecided = None if seeds >= MIN_COUNT else RUN_MORE_SEEDS
@@ -150,15 +147,12 @@ def select_entries(wanted: Places, tables: Tables) -> list[ClaimEntry]:
     table = tables(wanted.get(EXPERIMENT))
     if table is None:
         return []
-    spec = table.spec
-    entries = []
-    for i, row in enumerate(table.entries):
-        for j, entry in enumerate(row):
-            coordinates: dict[str, JsonValue] = {METRIC: spec.metrics[0]}
-            coordinates |= zip(spec.rows.keys, spec.rows.values[i], strict=True)
-            coordinates |= zip(spec.columns.keys, spec.columns.values[j], strict=True)
-            entries.append(ClaimEntry(entry, coordinates, table))
-    return [own for own in entries if within(wanted, own.coordinates, spec.metrics[0])]
+    entries = (
+        ClaimEntry(entry, table.spec.coordinates(i, j), table)
+        for i, row in enumerate(table.entries)
+        for j, entry in enumerate(row)
+    )
+    return [own for own in entries if within(wanted, own.coordinates, table.spec.metrics[0])]
 
 
 def compared_pairs(claim: Difference | Rising, tables: Tables) -> Iterator[tuple[ClaimEntry, ClaimEntry]]:
@@ -215,7 +209,7 @@ def judge_measure(claim: Measure, measured: Mapping[str, Measured]) -> Verdict:
     result, other = measured.get(claim.measure), measured.get(claim.max_share_of) if claim.max_share_of else None
     aim, holds = bound_of(claim, result, other)
     if result is None or (claim.max_share_of and other is None):
-        return Verdict(text=claim.text, value=None, aim=aim, holds=None)
+        return Verdict(text=claim.text, aim=aim)
     figure, undecided = f"{result.value:.4g}", None if math.isfinite(result.value) else "it is no number"
     if result.count is not None and result.count < MIN_COUNT:
         undecided = MORE_SEEDS_IN_FILE if result.of == "seeds" else f"needs {MIN_COUNT} {result.of}"
