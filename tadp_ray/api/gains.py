@@ -55,6 +55,33 @@ def compared_runs(
     Raises:
         UserError: a row or column does not exist, the rows share no finished seed, or scored other images or classes.
     """
+    spec, j = table.spec, scored_column(table, column)
+    places = find_row(spec.rows, row, "--row"), find_row(spec.rows, against)
+    if places[0] == places[1]:
+        raise UserError(f"--against {against}: the same row as --row {row}; name another")
+    first, second = (table.entries[i][j] for i in places)
+    shared = sorted(set(first.seeds) & set(second.seeds))
+    if not shared:
+        raise UserError(f"--row {row}, --against {against}: no seed of both is finished; run the sweep first")
+    runs = tuple(entry.run_ids[entry.seeds.index(shared[0])] for entry in (first, second))
+    images = per_image_results(store, {fp: own for fp, own in done.items() if own.run_id in runs})
+    if lacking := [run for run in runs if run not in images]:
+        raise UserError(f"run {lacking[0]}: MLflow holds no results by image of it; train the cell anew")
+    pair = images[runs[0]], images[runs[1]]
+    if (pair[0].ids, pair[0].classes) != (pair[1].ids, pair[1].classes):
+        raise UserError(
+            f"--row {row}, --against {against}: scored on other images or other classes, so they cannot be compared"
+        )
+    names = spec.rows.headings[places[0]], spec.rows.headings[places[1]]
+    return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
+
+
+def scored_column(table: Table, column: str | None) -> int:
+    """Return the index of a column whose metric is an image's score; None means the only one.
+
+    Raises:
+        UserError: there is no such column.
+    """
     spec = table.spec
     # Images are scored by the main metric alone, whose column a table with several metrics need not be asked for.
     mains = {entry.main for entry in TASKS.values()}
@@ -77,24 +104,7 @@ def compared_runs(
             f"{metric}: results by image are of the main evaluation at the last step alone; compare rows of a table of another "
             "metric"
         )
-    places = find_row(spec.rows, row, "--row"), find_row(spec.rows, against)
-    if places[0] == places[1]:
-        raise UserError(f"--against {against}: the same row as --row {row}; name another")
-    first, second = (table.entries[i][j] for i in places)
-    shared = sorted(set(first.seeds) & set(second.seeds))
-    if not shared:
-        raise UserError(f"--row {row}, --against {against}: no seed of both is finished; run the sweep first")
-    runs = tuple(entry.run_ids[entry.seeds.index(shared[0])] for entry in (first, second))
-    images = per_image_results(store, {fp: own for fp, own in done.items() if own.run_id in runs})
-    if lacking := [run for run in runs if run not in images]:
-        raise UserError(f"run {lacking[0]}: MLflow holds no results by image of it; train the cell anew")
-    pair = images[runs[0]], images[runs[1]]
-    if (pair[0].ids, pair[0].classes) != (pair[1].ids, pair[1].classes):
-        raise UserError(
-            f"--row {row}, --against {against}: scored on other images or other classes, so they cannot be compared"
-        )
-    names = spec.rows.headings[places[0]], spec.rows.headings[places[1]]
-    return ComparedRuns(names, spec.columns.headings[j], shared[0], (runs[0], runs[1]), pair)
+    return j
 
 
 def write_gains(

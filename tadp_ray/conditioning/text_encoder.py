@@ -92,35 +92,28 @@ def read_class_embeddings(path: Path, classes: Sequence[str], width: int) -> dic
     Raises:
         UserError: the file does not exist or is invalid, names other classes, or has another number of them or of channels.
     """
+    place, command = f"caption.embeddings={str(path)!r}", "tadp-ray caption class-embeddings"
     if not path.is_file():
-        raise UserError(
-            f"caption.embeddings={str(path)!r}: there is no such file; tadp-ray caption class-embeddings makes it, or "
-            "leave the key out"
-        )
+        raise UserError(f"{place}: there is no such file; {command} makes it, or leave the key out")
     try:
         contents = read_foreign(path)
     except UserError as error:
-        raise UserError(f"caption.embeddings: {error}, or make it with tadp-ray caption class-embeddings") from None
+        raise UserError(f"caption.embeddings: {error}, or make it with {command}") from None
     vectors = contents.get("embeddings") if isinstance(contents, dict) else contents
     if not isinstance(vectors, Tensor) or not vectors.is_floating_point():
-        raise UserError(
-            f"caption.embeddings={str(path)!r}: holds no vectors of classes; make them with tadp-ray caption class-embeddings"
-        )
+        raise UserError(f"{place}: holds no vectors of classes; make them with {command}")
     if not is_finite(vectors):
-        raise UserError(
-            f"caption.embeddings={str(path)!r}: holds NaN or infinity; make it with tadp-ray caption class-embeddings"
-        )
+        raise UserError(f"{place}: holds NaN or infinity; make it with {command}")
     shape = tuple(vectors.shape)
     if shape != (len(classes), width):
         raise UserError(
-            f"caption.embeddings={str(path)!r}: holds {shape}, but this data set has {len(classes)} classes and this model's "
-            f"contexts {width} channels; make them with tadp-ray caption class-embeddings"
+            f"{place}: holds {shape}, but this data set has {len(classes)} classes and this model's contexts {width} channels; "
+            f"make them with {command}"
         )
     names = named_classes(path) or classes
     if other := sorted({*names} ^ {*classes}):
         raise UserError(
-            f"caption.embeddings={str(path)!r}: names other classes than this data set ({', '.join(other[:4])}); make them with "
-            "tadp-ray caption class-embeddings"
+            f"{place}: names other classes than this data set ({', '.join(other[:4])}); make them with {command}"
         )
     found = dict(zip(names, vectors.float(), strict=True))
     return {name: found[name] for name in classes}

@@ -204,6 +204,11 @@ class CaptionConfig(StrictModel):
         return CAPTION_SOURCES[self.source].uses_ground_truth
 
     @property
+    def _keys(self) -> tuple[str, ...]:
+        """The keys that this source reads and others do not."""
+        return CAPTION_SOURCES[self.source].keys
+
+    @property
     def is_exact_oracle(self) -> bool:
         """Whether captions name the classes in an image, all of them and no others."""
         return self.source == "oracle" and self.precision == self.recall == 1
@@ -215,8 +220,8 @@ class CaptionConfig(StrictModel):
         return "null" if value is None else value
 
     @model_validator(mode="after")
-    def _consistent(self) -> "CaptionConfig":
-        keys = CAPTION_SOURCES[self.source].keys
+    def _of_one_source(self) -> "CaptionConfig":
+        keys = self._keys
         if "store" in keys and self.store is None and self.sentence is None:
             raise ValueError(
                 f"source: {self.source} needs a caption file; name it as store, as in --set caption.store=FILE"
@@ -243,6 +248,10 @@ class CaptionConfig(StrictModel):
             )
         if ("sentence" in keys) != (self.sentence is not None):
             raise ValueError("source: sentence and the sentence belong together; give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _encodable(self) -> "CaptionConfig":
         fitting = ENCODINGS[self.encoding].sources
         if fitting and self.source not in fitting:
             raise ValueError(f"encoding: {self.encoding} needs source: {' or '.join(fitting)}, not {self.source}")
@@ -250,7 +259,11 @@ class CaptionConfig(StrictModel):
             raise ValueError(f"templates: {self.templates} is for encoding: class_embeddings only, not {self.encoding}")
         if self.embeddings is not None and (self.encoding != "class_embeddings" or self.templates != "averaged"):
             raise ValueError("an embeddings file belongs to encoding: class_embeddings, and leaves templates no choice")
-        if "precision" not in keys and (self.precision, self.recall) != (1.0, 1.0):
+        return self
+
+    @model_validator(mode="after")
+    def _changeable(self) -> "CaptionConfig":
+        if "precision" not in self._keys and (self.precision, self.recall) != (1.0, 1.0):
             raise ValueError(
                 f"precision and recall degrade oracle and template captions only, but source is {self.source}"
             )
@@ -262,8 +275,8 @@ class CaptionConfig(StrictModel):
             )
         if self.modifiers and ENCODINGS[self.encoding].of_names:
             raise ValueError(f"modifiers make a sentence, so they need encoding: text, not {self.encoding}")
-        if "shuffle" not in keys and self.shuffle:
+        if "shuffle" not in self._keys and self.shuffle:
             raise ValueError(f"shuffle: orders oracle, template and store captions only, but source is {self.source}")
-        if "wording" not in keys and self.wording != "short":
+        if "wording" not in self._keys and self.wording != "short":
             raise ValueError(f"wording: {self.wording} is for template captions only, but source is {self.source}")
         return self

@@ -123,21 +123,25 @@ class Layout:
         size = tuple(fields.pop("size", np.array(image.shape[:2])).tolist())
         sample = Sample(id=name, image=image, **fields)
         if size != image.shape[:2]:
-            turned = ", as its EXIF orientation turns it" * is_turned(self.images[name])
             raise UserError(
-                f"{self.truths[name]}: was made for an image of {size}, but {self.images[name]} is {image.shape[:2]} (height, "
-                f"width{turned}); scale the boxes with the image, or bring the image that they were drawn on"
+                f"{self.truths[name]}: was made for an image of {size}, but {self._size_told(sample)}; scale the boxes with the "
+                "image, or bring the image that they were drawn on"
             )
         for what, pixels in (("label map", sample.mask), ("depth map", sample.depth)):
             if pixels is not None and pixels.shape != image.shape[:2]:
-                turned = ", as its EXIF orientation turns it" * is_turned(self.images[name])
                 raise UserError(
-                    f"{self.truths[name]}: {what} is {pixels.shape}, its image {self.images[name]} is {image.shape[:2]} "
-                    f"(height, width{turned}); they must be of one size"
+                    f"{self.truths[name]}: {what} is {pixels.shape}, its image {self._size_told(sample)}; they must be of one "
+                    "size"
                 )
         if sample.boxes is not None:
             self._check_boxes(sample)
         return sample
+
+    def _size_told(self, sample: Sample) -> str:
+        """Return the size of a sample's image in words, for errors."""
+        file = self.images[sample.id]
+        turned = ", as its EXIF orientation turns it" * is_turned(file)
+        return f"{file} is {sample.image.shape[:2]} (height, width{turned})"
 
     def annotation(self, name: str, size: tuple[int, int] | None = None) -> Sample:
         """Read one sample with its crowds, but without its image, which is empty.

@@ -1,6 +1,7 @@
 """What a reader explores in a table: its charts, and each entry opened to its seeds, runs, curve, prompts and picture."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -209,26 +210,39 @@ def compared(store: Store, table: Table, done: Mapping[str, CellRow], images: Im
     if seeds < MIN_COUNT and not images and len(done) <= MAX_OPENED:
         images = read_images(store, done)
     records: dict[str, list[dict[str, Any]]] = {}
-    find = differences_to(images)
-    for i, row in enumerate(table.entries):
-        for k, other in enumerate(table.entries):
-            for j, column in enumerate(spec.columns.headings):
-                if i == k or not (row[j].finite and other[j].finite):
-                    continue
-                if seeds >= MIN_COUNT:
-                    if (gap := paired_gap(row[j], other[j])) is None:
-                        continue
-                    mean, low, high, apart = gap.mean, gap.low, gap.high, gap.told_apart
-                else:
-                    found, _ = find(row[j], other[j])
-                    if found is None:
-                        continue
-                    mean, (low, high), apart = found.mean, found.interval or (None, None), found.significant
-                places = {"row": spec.rows.headings[i], "against": spec.rows.headings[k], "column": column}
-                own = {**places, "difference": mean, "low": low, "high": high, "apart": apart}
-                records.setdefault(quantity(row[j].metric), []).append(own)
+    find = of_seeds if seeds >= MIN_COUNT else of_images(images)
+    rows = zip(spec.rows.headings, table.entries, strict=True)
+    for (heading, row), (against, others) in itertools.permutations(rows, 2):
+        for column, entry, other in zip(spec.columns.headings, row, others, strict=True):
+            if entry.finite and other.finite and (found := find(entry, other)):
+                own = {"row": heading, "against": against, "column": column, **found}
+                records.setdefault(quantity(entry.metric), []).append(own)
     for measured, differences in records.items():
         yield compared_rows(spec, measured, differences, intervals_note(seeds, images))
+
+
+Found = dict[str, Any]
+"""A difference of two entries: `difference`, `low` and `high` of its interval, and whether they are told `apart`."""
+
+
+def of_seeds(entry: TableEntry, other: TableEntry) -> Found | None:
+    """Return an entry's difference to another, with an interval over seeds; None if they share too few."""
+    gap = paired_gap(entry, other)
+    return gap and {"difference": gap.mean, "low": gap.low, "high": gap.high, "apart": gap.told_apart}
+
+
+def of_images(images: Images) -> Callable[[TableEntry, TableEntry], Found | None]:
+    """Return the function that does what `of_seeds` does, with intervals over the scored images, if there are any."""
+    find = differences_to(images)
+
+    def difference(entry: TableEntry, other: TableEntry) -> Found | None:
+        found, _ = find(entry, other)
+        if found is None:
+            return None
+        low, high = found.interval or (None, None)
+        return {"difference": found.mean, "low": low, "high": high, "apart": found.significant}
+
+    return difference
 
 
 def read_images(store: Store, done: Mapping[str, CellRow]) -> dict[str, PerImage]:

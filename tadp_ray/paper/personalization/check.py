@@ -18,40 +18,34 @@ def check(plan: Personalization, images: StyleImages) -> None:
     """
     method = plan.method
     tokenizer, budget = load_tokenizer(plan.weights)
-    modifiers = {"modifier": plan.modifier, "sample_modifier": plan.sampled_as}
+    modifiers = {"modifier": plan.modifier, "sample_modifier": plan.sample_modifier}
     texts = {
         (key, modifier.replace(CAPTION, caption))
         for key, modifier in modifiers.items()
+        if modifier
         for caption in plan.samples
-        if key == "modifier" or plan.sample_modifier
     }
     if method.kind == "textual_inversion":
         check_new(tokenizer, method.token, "method.token")
         initial_id(tokenizer, method.initializer_token)
         tokenizer.add_tokens(method.token)
-        prompts = training_prompts(method)
-        key = "method.prompts"
+        key, prompts, example = "method.prompts", training_prompts(method), f'method.prompts: ["a {TOKEN} photo"]'
     else:
-        prompts, key = [method.prompt], "method.prompt"
+        key, prompts, example = "method.prompt", [method.prompt], "method.prompt: an image in sks style"
         texts |= {("method.prior.prompt", method.prior.prompt)} if method.prior else set()
         if method.prior and CAPTION in method.prior.prompt:
             raise UserError(
                 f"method.prior.prompt={method.prior.prompt!r}: {CAPTION} is in it, but the prior's images have no captions; "
                 "write it without, e.g. an image"
             )
-    example = "method.prompt: an image in sks style"
-    if method.kind == "textual_inversion":
-        example = f'method.prompts: ["a {TOKEN} photo"]'
     if any(CAPTION in prompt for prompt in prompts) and not all(images.captions):
         raise UserError(
             f"{key}={prompts!r}: {CAPTION} is in a prompt, but only images of kind: scenes have captions; write prompts without "
             f"it, e.g. {example}"
         )
     texts |= {(key, prompt.replace(CAPTION, caption)) for prompt in prompts for caption in images.captions}
-    (where, text), length = max(
-        ((pair, count_tokens(tokenizer, pair[1])) for pair in sorted(texts)), key=lambda it: it[1]
-    )
-    if length > budget:
+    where, text = max(sorted(texts), key=lambda pair: count_tokens(tokenizer, pair[1]))
+    if (length := count_tokens(tokenizer, text)) > budget:
         raise UserError(
             f"{where}: {text!r} has {length} tokens, of which this model's text encoder reads {budget}: the end would mean "
             "nothing; shorten it"
