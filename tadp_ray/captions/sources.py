@@ -5,7 +5,6 @@ sources registered here; plug-ins register theirs in the same way.
 """
 
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from tadp_ray.captions.alignment import forms
 from tadp_ray.captions.precision_recall import degrade
 from tadp_ray.captions.store import read_store
 from tadp_ray.captions.synonyms import everyday, mentioned_classes
-from tadp_ray.config.vocabulary import BACKGROUND
+from tadp_ray.config.vocabulary import BACKGROUND, repeated
 from tadp_ray.errors import UserError
 from tadp_ray.registry import register_caption_source
 
@@ -220,7 +219,7 @@ def vocabulary(classes: Sequence[str], distractors: Sequence[str]) -> list[str]:
         UserError: a distractor is a class, in its plural or by an everyday synonym, too, or is named twice.
     """
     names = [*classes, *distractors]
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    if twice := repeated(names):
         raise UserError(
             f"caption.distractors: {twice[0]!r} is a class already or is named twice; a name said falsely must be "
             "in no image, so leave it out"

@@ -1,13 +1,13 @@
 """An analysis file: a question about the effect of words inside the network, and the experiment that answers it."""
 
-from collections import Counter
+import itertools
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from tadp_ray.config.claims import Measure
 from tadp_ray.config.errors import nearest
-from tadp_ray.config.vocabulary import ExpandedPath, Scale, Seeds, StrictModel
+from tadp_ray.config.vocabulary import ExpandedPath, Scale, Seeds, StrictModel, repeated
 
 
 class BasePicture(StrictModel):
@@ -81,9 +81,7 @@ class OffTarget(StrictModel):
             raise ValueError(
                 "groups: look-alikes are compared with those of other groups; give two groups or more, of two names or more"
             )
-        if twice := [
-            name for name, count in Counter(name for group in self.groups for name in group).items() if count > 1
-        ]:
+        if twice := repeated(itertools.chain(*self.groups)):
             raise ValueError(f"groups: {twice[0]!r} is there twice; name it in one group")
         return self
 

@@ -2,12 +2,14 @@
 
 import operator
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+H = TypeVar("H", bound=Hashable)
 Scale = Literal["pocket", "paper"]
 
 
@@ -88,9 +90,14 @@ ExpandedText = Annotated[str, BeforeValidator(_expanded)]
 """A path, or another name such as an address or a hub id; a leading ~ is expanded."""
 
 
-def distinct(values: Sequence[Hashable]) -> Sequence[Hashable]:
+def repeated(values: Iterable[H]) -> list[H]:
+    """Return the values that occur more than once, each once."""
+    return [value for value, count in Counter(values).items() if count > 1]
+
+
+def distinct(values: Sequence[H]) -> Sequence[H]:
     """Return values, none of which is there twice (ValueError if one is)."""
-    if len({*values}) < len(values):
+    if repeated(values):
         raise ValueError(f"names one twice: {list(values)}")
     return values
 

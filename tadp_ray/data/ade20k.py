@@ -5,12 +5,11 @@ from pathlib import Path
 
 from tadp_ray.data.files import Layout, PublishedSet, mirrored, require
 from tadp_ray.data.images import label_table, read_mask
+from tadp_ray.data.names import names_listed
 from tadp_ray.data.sample import IGNORE, Split
 
 # The wording of mmsegmentation, whose class names the published captions and embeddings follow.
-CLASSES = tuple(
-    name.strip()
-    for name in """
+CLASSES = names_listed("""
     wall, building, sky, floor, tree, ceiling, road, bed, windowpane, grass, cabinet, sidewalk, person, earth, door, table,
     mountain, plant, curtain, chair, car, water, painting, sofa, shelf, house, sea, mirror, rug, field, armchair, seat,
     fence, desk, rock, wardrobe, lamp, bathtub, railing, cushion, base, box, column, signboard, chest of drawers, counter,
@@ -22,8 +21,7 @@ CLASSES = tuple(
     swimming pool, stool, barrel, basket, waterfall, tent, bag, minibike, cradle, oven, ball, food, step, tank, trade name,
     microwave, pot, animal, bicycle, lake, dishwasher, screen, blanket, sculpture, hood, sconce, vase, traffic light, tray,
     ashcan, fan, pier, crt screen, plate, monitor, bulletin board, shower, radiator, glass, clock, flag
-    """.split(",")
-)
+""")
 TABLE = label_table({0: IGNORE} | {label + 1: label for label in range(len(CLASSES))})
 
 

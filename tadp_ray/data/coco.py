@@ -1,7 +1,7 @@
 """COCO's annotation files, and COCO's own data set of 2017: boxes of 80 classes."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, TypeVar
@@ -9,16 +9,16 @@ from typing import Annotated, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter, ValidationError
 
+from tadp_ray.config.vocabulary import repeated
 from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, require
+from tadp_ray.data.names import names_listed
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import check_readable, composed, without_ending
 from tadp_ray.wording import first_few
 
 Content = TypeVar("Content")
-CLASSES = tuple(
-    name.strip()
-    for name in """
+CLASSES = names_listed("""
     person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
     parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
     tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard, surfboard,
@@ -26,8 +26,7 @@ CLASSES = tuple(
     hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, laptop, mouse, remote,
     keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear,
     hair drier, toothbrush
-    """.split(",")
-)
+""")
 """COCO's 80 categories, in the order of their ids."""
 
 
@@ -94,11 +93,6 @@ class Annotations(CocoEntry):
     annotations: list[Annotation]
 
 
-def duplicates(values: Iterable[str | int]) -> list[str | int]:
-    """Return the values that occur more than once."""
-    return [value for value, count in Counter(values).items() if count > 1]
-
-
 def read_json(path: Path, kind: type[Content]) -> Content:
     """Read and validate a JSON file.
 
@@ -131,7 +125,7 @@ def read_annotations(path: Path) -> Annotations:
             ("categories: the id", [category.id for category in file.categories]),
             ("categories: the name", [category.name for category in file.categories]),
         )
-        for value in duplicates(values)
+        for value in repeated(values)
     ]
     problems += [
         f"{path}: annotations.{number}: its image_id or category_id is not defined in this file"

@@ -1,12 +1,12 @@
 """Opens the data sets of recipes, which are registered in `tadp_ray.registry`."""
 
-from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
 
 from tadp_ray.config.data import DataConfig, PublishedData
+from tadp_ray.config.vocabulary import repeated
 from tadp_ray.data import folder
 from tadp_ray.data.config import FolderData, ScenesData
 from tadp_ray.data.files import FileDataset, Layout, PublishedSet
@@ -160,8 +160,8 @@ def check_opened(opened: Dataset, place: str) -> None:
     if len({*counts.values()}) > 1 or not opened.ids:
         told = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise UserError(f"{place} returned {told}; expected as many of each, and one or more")
-    if repeated := [image_id for image_id, count in Counter(opened.ids).items() if count > 1]:
-        raise UserError(f"{place} returned the id {repeated[0]!r} twice; ids must differ")
+    if twice := repeated(opened.ids):
+        raise UserError(f"{place} returned the id {twice[0]!r} twice; ids must differ")
 
 
 def class_names(data: DataConfig) -> tuple[str, ...]:

@@ -5,18 +5,15 @@ from pathlib import Path
 
 from tadp_ray.data.files import Fields, Layout, PublishedSet, SampleFacts, require
 from tadp_ray.data.images import read_depth
-from tadp_ray.data.names import lines_of
+from tadp_ray.data.names import lines_of, names_listed
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
 
-SCENES = tuple(
-    name.strip()
-    for name in """
+SCENES = names_listed("""
     cafe, indoor_balcony, classroom, bathroom, dining_room, home_office, kitchen, furniture_store, office, study,
     home_storage, printer_room, student_lounge, bedroom, playroom, study_room, excercise_room, foyer, computer_lab,
     reception_room, office_kitchen, dinette, living_room, bookstore, conference_room, basement, laundry_room
-    """.split(",")
-)
+""")
 """Names of folders, in the order of the published class list (VPD), including its spelling mistake."""
 CLASSES = tuple(scene.replace("_", " ").replace("excercise", "exercise") for scene in SCENES)
 
