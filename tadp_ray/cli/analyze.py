@@ -1,7 +1,7 @@
 """Analyses of what the text does inside the network."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,13 @@ from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError
 from tadp_ray.layout import STORAGE
 from tadp_ray.wording import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tadp_ray.config.analysis import Analysis
+    from tadp_ray.config.claims import Verdict
+    from tadp_ray.paper.analysis.finding import Outcome
 
 app = Commands(help="Draw attention maps of words; run the paper's analyses.", no_args_is_help=True)
 
@@ -143,28 +150,29 @@ def run(
     }
     check(analysis, recipe, trained)
     name = file.stem if scale == "pocket" else f"{file.stem}-{scale}"
-    settings = {
-        "recipe": recipe_file.stem,
-        "changes": list(changes or ()),
-        "seeds": list(analysis.seeds),
-        **analysis.spec.model_dump(mode="json"),
-    }
     outcome = analyse(analysis, recipe, trained, storage / name)
     verdicts = judge_measures(analysis.claims, outcome.measured)
-    facts = {
-        "name": name,
-        "question": analysis.question,
-        "figure_of_paper": analysis.figure,
-        "command": typed(),
-        "settings": settings,
-        "numbers": dict(outcome.numbers),
-        "claims": [own.model_dump() for own in verdicts],
-        "notes": list(outcome.notes),
-    }
-    log_finding(store, storage / name, facts, outcome.pictures)
+    settings = {"recipe": recipe_file.stem, "changes": list(changes or ())}
+    log_finding(store, storage / name, facts_of(name, analysis, settings, outcome, verdicts), outcome.pictures)
     width = max(map(len, outcome.numbers))
     for key, value in outcome.numbers.items():
         say(f"{key:<{width}}{shown(value):>12}")
     for line in (*(own.sentence for own in verdicts), *outcome.notes):
         say(line)
     say(f"written to {storage / name}: finding.json, {', '.join(outcome.pictures)}")
+
+
+def facts_of(
+    name: str, analysis: "Analysis", settings: dict[str, Any], outcome: "Outcome", verdicts: "Sequence[Verdict]"
+) -> dict[str, Any]:
+    """Return what is logged of an analysis (`log_finding`); `settings` are those of its recipe."""
+    return {
+        "name": name,
+        "question": analysis.question,
+        "figure_of_paper": analysis.figure,
+        "command": typed(),
+        "settings": {**settings, "seeds": list(analysis.seeds), **analysis.spec.model_dump(mode="json")},
+        "numbers": dict(outcome.numbers),
+        "claims": [own.model_dump() for own in verdicts],
+        "notes": list(outcome.notes),
+    }

@@ -8,21 +8,15 @@ from pydantic import Discriminator, Field, GetJsonSchemaHandler, Tag, model_vali
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.config.vocabulary import StrictModel, told_by
 from tadp_ray.registry import CONTEXT_SOURCES
-
-
-def source_kind(value: object) -> object:
-    """Return the kind of one of a recipe's context sources."""
-    return value.get("kind") if isinstance(value, Mapping) else getattr(value, "kind", None)
-
 
 if TYPE_CHECKING:
     SourceConfig = Any
 else:
     SourceConfig = Annotated[
         Union[tuple(Annotated[entry.config, Tag(kind)] for kind, entry in CONTEXT_SOURCES.items())],  # noqa: UP007
-        Discriminator(source_kind),
+        Discriminator(told_by("kind")),
     ]
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -126,11 +126,8 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any, origin: An
     for item in error.errors():
         path = key_path(item["loc"], raw, missing=item["type"] == "missing")
         rule = RULES.get(item["type"], item["msg"].removeprefix("Value error, "))
-        value = (
-            f"={item['input']!r:.200}"
-            if item["type"] not in ("missing",) and not isinstance(item["input"], Mapping)
-            else ""
-        )
+        told = item["type"] != "missing" and not isinstance(item["input"], Mapping)
+        value = f"={item['input']!r:.200}" if told else ""
         if item["type"] == "union_tag_not_found" and not isinstance(item["input"], Mapping):
             rule = RULES["dict_type"]
         if rule == RULES["dict_type"] and (names := valid_names(model, [str(part) for part in path])):

@@ -7,23 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 from pydantic import Discriminator, Field, Tag, ValidationError, create_model
 
 from tadp_ray.config.context import DEFAULT_CONTEXT, ContextConfig
-from tadp_ray.config.vocabulary import StrictModel
+from tadp_ray.config.vocabulary import StrictModel, told_by
 from tadp_ray.registry import BACKBONES, HEADS
 
 DEFAULT_BACKBONE = "stable_diffusion"
 DEFAULT_HEAD = "semantic_fpn"
 
 
-def head_kind(value: object) -> object:
-    """Return the kind of a recipe's `head`, or the default kind."""
-    return value.get("kind", DEFAULT_HEAD) if isinstance(value, dict) else getattr(value, "kind", None)
-
+backbone_name = told_by("backbone", DEFAULT_BACKBONE)
+"""Returns the backbone of a recipe's `model`."""
 
 if TYPE_CHECKING:
     HeadConfig = Any
 else:
     KINDS = tuple(Annotated[head.config, Tag(kind)] for kind, head in HEADS.items())
-    HeadConfig = Annotated[Union[KINDS], Discriminator(head_kind)]  # noqa: UP007
+    HeadConfig = Annotated[Union[KINDS], Discriminator(told_by("kind", DEFAULT_HEAD))]  # noqa: UP007
 
 
 class ModelConfig(StrictModel):
@@ -89,11 +87,6 @@ def __getattr__(name: str) -> Any:
     if name not in by_class_name:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return by_class_name[name]
-
-
-def backbone_name(value: object) -> object:
-    """Return the backbone of a recipe's `model`, or the default backbone."""
-    return value.get("backbone", DEFAULT_BACKBONE) if isinstance(value, dict) else getattr(value, "backbone", None)
 
 
 def long_form(model: Mapping[str, Any], key: str) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 import operator
 import os
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -120,6 +120,14 @@ def seeds_of(values: Iterable[Any]) -> tuple[int, ...]:
 
 Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(seeds_of)]
 """Random seeds of trainings. One that counted twice would make a spread too small."""
+
+
+def told_by(key: str, default: object = None) -> Callable[[object], object]:
+    """Return the function that reads the kind of a group at a key, for pydantic's `Discriminator`.
+
+    The group is raw or validated; a raw one without the key is of the default kind.
+    """
+    return lambda group: group.get(key, default) if isinstance(group, Mapping) else getattr(group, key, None)
 
 
 class StrictModel(BaseModel):

@@ -75,11 +75,8 @@ class Index:
             states = tuple(map(file_state, files))
         except OSError:
             return measure(self._layout, name)
-        paths, seen, known = (
-            tuple(map(os.path.abspath, files)),
-            tuple(map(without_inode, states)),
-            self._known.get(name),
-        )
+        paths, seen = tuple(map(os.path.abspath, files)), tuple(map(without_inode, states))
+        known = self._known.get(name)
         same = known is not None and (known.files, known.states) == (paths, seen)
         if same and not self._deep:
             for file, state, digest in zip(files, states, known.digests, strict=True):

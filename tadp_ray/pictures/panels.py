@@ -50,14 +50,15 @@ def write_comparison(
     }
     files, facts = [], []
     for direction, rows in chosen.items():
-        figure, frames = draw_comparison(comparison, rows, direction)
         made = [folder / f"{direction}.{kind}" for kind in ("png", "pdf")]
-        # An earlier call's, if there is nothing to show now.
-        for file in made:
-            file.unlink(missing_ok=True)
-        if rows:
-            write_figure(figure, *made)
-            files += made
+        if not rows:
+            # An earlier call's.
+            for file in made:
+                file.unlink(missing_ok=True)
+            continue
+        figure, frames = draw_comparison(comparison, rows, direction)
+        write_figure(figure, *made)
+        files += made
         facts += [
             described(comparison, direction, selection, boxes) for selection, boxes in zip(rows, frames, strict=True)
         ]
@@ -84,18 +85,15 @@ def draw_comparison(
     """Return a figure with one row per image, and the framed windows (left, top, right, bottom) of each row."""
     images = [read_image(comparison.images[comparison.ids[selection.number]]) for selection in rows]
     columns = ("image", "truth", *comparison.systems)
-    heights = [SIDE * image.shape[0] / image.shape[1] + 0.16 for image in images]
     below = [captions_of(comparison, comparison.ids[selection.number]) for selection in rows]
     heights = [
-        height + LINE * max((text.count("\n") + 1 for text in own), default=0)
-        for height, own in zip(heights, below, strict=True)
+        SIDE * image.shape[0] / image.shape[1] + 0.16 + LINE * max((text.count("\n") + 1 for text in own), default=0)
+        for image, own in zip(images, below, strict=True)
     ]
     figure = Figure(
         figsize=(SIDE * len(columns) + 0.5, sum(heights) + (1.3 if any(below) else 1.0)), layout="constrained", dpi=200
     )
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    if not rows:
-        return figure, []
     grid = figure.subplots(len(rows), len(columns), squeeze=False, height_ratios=heights)
     named: set[int] = set()
     frames = []

@@ -21,14 +21,10 @@ MAX_NUMBERS = 24
 def write_report(chapters: Chapters, title: str, folder: Path) -> list[Path]:
     """Write report.html and report.md, each atomically; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, text in (
-        ("report.html", html_report(chapters, title)),
-        ("report.md", md_report(chapters, title, folder)),
-    ):
-        write_text(folder / name, text)
-        written.append(folder / name)
-    return written
+    page, text = folder / "report.html", folder / "report.md"
+    write_text(page, html_report(chapters, title))
+    write_text(text, md_report(chapters, title, folder))
+    return [page, text]
 
 
 def parted(chapters: Chapters) -> tuple[dict[str, list[ReportSection]], dict[str, list[ReportSection]]]:
@@ -106,10 +102,8 @@ def md_section(section: ReportSection, folder: Path) -> str:
     pieces += [
         f"![{md(title)}]({quote(path.relative_to(folder).as_posix())})" for title, path in section.pictures.items()
     ]
-    pieces += (
-        ["\n".join(f"- {md(name)}: {md(value)}" for name, value in section.facts.items())] if section.facts else []
-    )
-    pieces += (
-        ["\n".join(f"- runs of {md(name)}: {', '.join(ids)}" for name, ids in section.runs)] if section.runs else []
-    )
+    if section.facts:
+        pieces.append("\n".join(f"- {md(name)}: {md(value)}" for name, value in section.facts.items()))
+    if section.runs:
+        pieces.append("\n".join(f"- runs of {md(name)}: {', '.join(ids)}" for name, ids in section.runs))
     return "\n\n".join(pieces)

@@ -276,16 +276,15 @@ def fill_table(
     else:
         done = {fingerprint: found[fingerprint] for fingerprint in wanted if fingerprint in found}
     latest = {row.fingerprint: row for row in rows(store, cells[0].experiment, finished=False)}
-    tracebacks = {cell.fingerprint: cell.folder / TRACEBACK for cell in cells}
     failed = {
-        fingerprint: failure_reason(row, tracebacks.get(fingerprint))
-        for fingerprint, row in latest.items()
-        if row.status == "FAILED" and fingerprint not in done
+        cell.fingerprint: failure_reason(row, cell.folder / TRACEBACK)
+        for cell in cells
+        if cell.fingerprint not in done and (row := latest.get(cell.fingerprint)) and row.status == "FAILED"
     }
     return build_table(spec, cells, done, failed), done
 
 
-def failure_reason(row: CellRow, traceback: Path | None) -> str:
+def failure_reason(row: CellRow, traceback: Path) -> str:
     """Return a failed cell's error in one line, with the path of its traceback if that file is on this machine."""
     reason = (row.error or "").strip().partition("\n")[0]
-    return f"{reason}; the whole traceback: {traceback}" if traceback and traceback.is_file() else reason
+    return f"{reason}; the whole traceback: {traceback}" if traceback.is_file() else reason

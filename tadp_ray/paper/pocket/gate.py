@@ -161,10 +161,8 @@ def drawn_things(model: ImageGenerator, classifier: nn.Module) -> dict[str, floa
     texts, named = drawing_texts()
     rngs = [generator(SEED, 2, index) for index in range(len(texts))]
     images = np.stack(model.draw(texts, rngs, DRAWING_STEPS, GUIDANCE, BATCH))
-    found, wanted = (
-        shown(classifier, as_pixels(torch.from_numpy(images).to(model.diffusion.vae.device))),
-        presence(named),
-    )
+    found = shown(classifier, as_pixels(torch.from_numpy(images).to(model.diffusion.vae.device)))
+    wanted = presence(named)
     parts = {"found": found[wanted], "found_unnamed": found[~wanted]}
     return {name: 100 * values.float().mean().item() for name, values in parts.items()}
 
