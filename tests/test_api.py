@@ -128,6 +128,8 @@ def test_features_at_several_timesteps_are_those_at_each(backbone: tadp_ray.Back
     several = backbone.features(scene, PROMPT, timestep=(1, 300))
     each = [backbone.features(scene, PROMPT, timestep=time) for time in (1, 300)]
     averaged = backbone.features(scene, PROMPT, timestep=(1, 300), timestep_features="averaged")
+    for own, told in ((each[1], np.int64(300)), (several, np.array([1, 300]))):
+        assert all(map(torch.equal, own, backbone.features(scene, PROMPT, timestep=told)))
     with pytest.raises(tadp_ray.UserError, match="timestep_features='concatenate': expected concatenated or averaged"):
         backbone.features(scene, PROMPT, timestep=(1, 300), timestep_features="concatenate")
     for level, mean, one, other in zip(several, averaged, *each, strict=True):

@@ -1,6 +1,7 @@
 """A frozen diffusion model as a backbone: features and attention maps of any image and prompt."""
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -128,7 +129,8 @@ class Backbone:
             UserError: the image or the prompt is invalid, or there is no timestep, or one outside 0 to 999 or beyond the
                 model's noise schedule, or another combination of their features, or the denoiser has no such layers or maps.
         """
-        times = [timestep] if isinstance(timestep, int) else timestep
+        # Also numpy's integers, and arrays of them.
+        times = list(map(operator.index, timestep if isinstance(timestep, Iterable) else [timestep]))
         if not times:
             raise UserError(f"timestep={timestep!r}: there is none; name one, e.g. 1, or several")
         _check_timesteps(times)

@@ -15,6 +15,8 @@ from tadp_ray.wording import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+
     from tadp_ray.config.analysis import Analysis
     from tadp_ray.config.claims import Verdict
     from tadp_ray.paper.analysis.finding import Outcome
@@ -66,18 +68,13 @@ def attention(
     from tadp_ray.conditioning.tokenizer import words_in
     from tadp_ray.data.images import read_image
     from tadp_ray.files import write_json
-    from tadp_ray.paper.analysis.attention import attend, read_truth
+    from tadp_ray.paper.analysis.attention import attend
     from tadp_ray.paper.analysis.sheets import attention_sheet
     from tadp_ray.pictures.files import write_both
     from tadp_ray.training.checkpoint import write_tensors
 
     picture = read_image(image)
-    truths = {}
-    for text in mask or ():
-        name, sign, path = text.partition("=")
-        if not sign:
-            raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
-        truths[name] = read_truth(Path(path), picture.shape[:2])
+    truths = read_masks(mask or (), picture.shape[:2])
     words = dict.fromkeys([*(word or words_in(prompt)), *truths])
     result = attend(open_frozen(backbone, weights), picture, prompt, tuple(words), timestep, pixels)
     figures = result.figures(truths)
@@ -94,14 +91,36 @@ def attention(
     write_both(attention_sheet(result), out / "maps.png")
     write_json(out / "maps.json", {**facts, "image": str(image), "words": figures})
     for name, values in figures.items():
-        where = "uniform" if values["uniform"] else f"maximum at {values['highest']}"
-        line = f"{name:<20} diffuseness {values['diffuseness']['all layers']:.4f}  {where}"
-        if localisation := values.get("localisation"):
-            score = localisation["all layers"]
-            where = "on" if score["pointing"] else "beside"
-            line += f", {where} the object; average precision {score['average_precision']:.3f}"
-        say(line)
+        say(word_line(name, values))
     say(f"written to {out}: maps.png, maps.pdf, maps.safetensors, maps.json")
+
+
+def read_masks(texts: "Sequence[str]", size: tuple[int, int]) -> "dict[str, np.ndarray]":
+    """Return the pixels of objects by word, from `WORD=PICTURE` texts; pictures have the given (height, width).
+
+    Raises:
+        UserError: a text has another form, or a picture cannot be read or does not fit.
+    """
+    from tadp_ray.paper.analysis.attention import read_truth
+
+    masks = {}
+    for text in texts:
+        word, sign, path = text.partition("=")
+        if not sign:
+            raise UserError(f"--mask {text}: expected WORD=PICTURE, e.g. dog=dog.png")
+        masks[word] = read_truth(Path(path), size)
+    return masks
+
+
+def word_line(word: str, figures: dict[str, Any]) -> str:
+    """Return the metrics of a word's map in a line."""
+    highest = "uniform" if figures["uniform"] else f"maximum at {figures['highest']}"
+    line = f"{word:<20} diffuseness {figures['diffuseness']['all layers']:.4f}  {highest}"
+    if "localisation" not in figures:
+        return line
+    score = figures["localisation"]["all layers"]
+    where = "on" if score["pointing"] else "beside"
+    return f"{line}, {where} the object; average precision {score['average_precision']:.3f}"
 
 
 @app.command()

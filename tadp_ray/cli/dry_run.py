@@ -1,4 +1,4 @@
-"""The options of `sweep --dry-run`, and what it plans."""
+"""The options of `sweep --dry-run`, and what it and `train --dry-run` plan."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -64,3 +64,19 @@ def plan_preview(
     at_once, where = fitting_cells(address, plan.recipe.compute)
     phase("counting the cost of a step")
     return preview(plan, done, earlier, at_once, where, cards, price, cache)
+
+
+def recipe_lines(recipe: Path, changes: Sequence[str], seed: int) -> list[str]:
+    """Return what `train` would do, after a check of the inputs that are there."""
+    from tadp_ray.config.load import load_recipe
+    from tadp_ray.hub import cached_only
+    from tadp_ray.sweep.planning import plan_loaded
+    from tadp_ray.sweep.preview import recipe_preview
+    from tadp_ray.training.digests import all_hashed
+
+    with cached_only():
+        loaded = load_recipe(recipe, changes)
+        plan = plan_loaded(loaded, recipe, changes, seed, dry=True)
+        plan.warn()
+        plan.check([cell for cell in plan.cells if all_hashed(cell)])
+        return list(recipe_preview(loaded, plan.absent))

@@ -21,7 +21,7 @@ from tadp_ray.cli.common import (
     say,
     show,
 )
-from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview
+from tadp_ray.cli.dry_run import MeasuredOption, PriceOption, check_dry, plan_preview, recipe_lines
 from tadp_ray.cli.phases_shown import show_phases
 from tadp_ray.cli.results import show_results
 from tadp_ray.cli.retype import program, retyped
@@ -164,19 +164,7 @@ def train(
     """
     recipe = file_of(recipe, "recipes")
     if dry_run:
-        from tadp_ray.config.load import load_recipe
-        from tadp_ray.hub import cached_only
-        from tadp_ray.sweep.planning import plan_loaded
-        from tadp_ray.sweep.preview import recipe_preview
-        from tadp_ray.training.digests import all_hashed
-
-        with cached_only():
-            loaded = load_recipe(recipe, changes or ())
-            plan = plan_loaded(loaded, recipe, changes or (), seed, dry=True)
-            plan.warn()
-            plan.check([cell for cell in plan.cells if all_hashed(cell)])
-            lines = list(recipe_preview(loaded, plan.absent))
-        for line in lines:
+        for line in recipe_lines(recipe, changes or (), seed):
             say(line)
         return
 

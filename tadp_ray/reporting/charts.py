@@ -131,31 +131,9 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
         | {"rows": spec.rows.names[number // columns], "columns": spec.columns.names[number % columns]}
         for number, (own, shade) in enumerate(zip(values, found, strict=True))
     ]
-    tooltip = [
-        alt.Tooltip("rows:N", title=spec.rows.label),
-        alt.Tooltip("columns:N", title=spec.columns.label),
-        # One of several metrics is named by its row or column.
-        alt.Tooltip("text:N", title="value" if spec.metrics[1:] else metric_label(spec)),
-    ]
     across = [wrapped(name, 16, 4) for name in spec.columns.names]
     down = [wrapped(name, 28, 2) for name in spec.rows.names]
-    most = max(map(len, across))
-    base = alt.Chart().encode(
-        x=alt.X(
-            "column:O",
-            title=spec.columns.label,
-            # Lines grow downwards from the first one; all end above the squares.
-            axis=named_axis(
-                [[""] * (most - len(own)) + own for own in across],
-                orient="top",
-                labelAngle=0,
-                labelLineHeight=14,
-                labelPadding=14 * most - 12,
-            ),
-        ),
-        y=alt.Y("row:O", title=spec.rows.label, axis=named_axis(down)),
-        tooltip=tooltip,
-    )
+    base = squares(spec, across, down)
     missing = "!isValid(datum.value)"
     clickable = {"cursor": "pointer"} if "place" in values[0] else {}
     colour = alt.condition(
@@ -163,7 +141,7 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
         alt.value("transparent"),
         alt.Color("shade:Q", scale=alt.Scale(scheme="cividis", domain=[0, 1]), legend=None),
     )
-    squares = base.mark_rect(cornerRadius=3, **clickable).encode(color=colour)
+    shaded = base.mark_rect(cornerRadius=3, **clickable).encode(color=colour)
     ink = alt.condition("datum.dark", alt.value("#ffffff"), alt.value("#101418"))
 
     def words(line: str, only: str, **style: Any) -> alt.Chart:
@@ -171,7 +149,7 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
         return base.mark_text(**style, **clickable).encode(text=f"{line}:N").transform_filter(only)
 
     chart = alt.layer(
-        squares,
+        shaded,
         words("first", "isValid(datum.value) && !datum.second", fontSize=13).encode(color=ink),
         words("first", "isValid(datum.value) && datum.second", fontSize=13, dy=-7).encode(color=ink),
         words("second", "isValid(datum.value) && datum.second", fontSize=11, dy=9).encode(color=ink),
@@ -179,6 +157,29 @@ def heat_map(spec: TableSpec, title: str, values: Records, complete: Sequence[bo
     ).properties(width="container", height=48 * len(spec.rows.names) + 4)
     width = 60 + 7 * longest(down) + max(62, 7 * longest(across) + 8) * columns
     return Chart(title, colours_note(spec), with_data(chart, records), width=width)
+
+
+def squares(spec: TableSpec, across: Sequence[Sequence[str]], down: Sequence[Sequence[str]]) -> alt.Chart:
+    """Return a chart of a table's entries in rows and columns, whose names are in lines, without marks."""
+    most = max(map(len, across))
+    columns = named_axis(
+        # Lines grow downwards from the first one; all end above the squares.
+        [[""] * (most - len(own)) + [*own] for own in across],
+        orient="top",
+        labelAngle=0,
+        labelLineHeight=14,
+        labelPadding=14 * most - 12,
+    )
+    return alt.Chart().encode(
+        x=alt.X("column:O", title=spec.columns.label, axis=columns),
+        y=alt.Y("row:O", title=spec.rows.label, axis=named_axis(down)),
+        tooltip=[
+            alt.Tooltip("rows:N", title=spec.rows.label),
+            alt.Tooltip("columns:N", title=spec.columns.label),
+            # One of several metrics is named by its row or column.
+            alt.Tooltip("text:N", title="value" if spec.metrics[1:] else metric_label(spec)),
+        ],
+    )
 
 
 def wrapped(name: str, width: int, lines: int) -> list[str]:
