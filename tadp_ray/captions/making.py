@@ -49,7 +49,7 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
             "scenes are drawn, and no captioner looks at them: use source: template, which plays one, or write a store of "
             "your own with a caption of each scene (train-0-000000 ...)"
         )
-    if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
+    if not has_photographs(recipe):
         return f"write a store of your own with a caption of each image of {recipe.data.kind}, by its id"
     images = images_of(store, recipes)
     brought = "FILE" if recipe.data.kind == "folder" else "FILE.json"
@@ -72,6 +72,11 @@ def how_to_make(store: Path, recipes: Sequence[Recipe]) -> str:
     return f"make it: {made}; or bring a {'file' if recipe.data.kind == 'folder' else 'published file'}: {bring}"
 
 
+def has_photographs(recipe: Recipe) -> bool:
+    """Return whether a recipe's data are photographs whose files the commands on captions find."""
+    return recipe.data.kind == "folder" or isinstance(recipe.data, PublishedData)
+
+
 def shared_names(images: Sequence[Sequence[str]]) -> list[str]:
     """Return the names, without endings, that images of both splits of a folder have; none if one split reads the store."""
     if len(images) != 2 or any(len(each) > 1 for each in images):
@@ -82,7 +87,7 @@ def shared_names(images: Sequence[Sequence[str]]) -> list[str]:
 
 def import_words(recipe: Recipe) -> dict[str, str]:
     """Return what errors say in place of `import_command` (`said_as`): the command with the photographs of the recipe."""
-    if recipe.data.kind != "folder" and not isinstance(recipe.data, PublishedData):
+    if not has_photographs(recipe):
         return {}
     stores = {*stores_of(recipe, "train"), *stores_of(recipe, "val")}
     given = {store: shlex.join(import_options(images_of(store, [recipe]))) for store in stores}

@@ -138,7 +138,7 @@ def _keep_true(
         # The k-th name of n is kept once t passes (k + offset) / n: stochastic rounding of t * n, and nested in t.
         return draw.rank[draw.true[k]] if by_name else (k + draw.true_offset) / len(draw.true)
 
-    taken = _lowest(((level(i, k), i) for i, names in fitting.items() for k in range(len(names))), wanted)
+    taken = _lowest(level, fitting, wanted)
     kept, tolerance = taken.total(), max(TOLERANCE * total, 1)
     if kept - recall * total > tolerance:
         least = math.ceil(100 * floor / total) / 100
@@ -180,7 +180,7 @@ def _add_false(
         draw = draws[image_id]
         return draw.rank[draw.false[k]] if by_name else (k + draw.false_offset) / len(true[image_id])
 
-    taken = _lowest(((level(i, k), i) for i, names in fitting.items() for k in range(len(names))), wanted)
+    taken = _lowest(level, fitting, wanted)
     added = taken.total()
     if wanted > added and hits / (hits + added) - precision > max(TOLERANCE, 1 / (hits + added)):
         absent = sum(len(draw.false) for i, draw in draws.items() if true[i])
@@ -210,7 +210,11 @@ def _fit(names: Sequence[str], tokens: Mapping[str, int], budget: int) -> list[s
     return fitting
 
 
-def _lowest(levels: Iterable[tuple[float, str]], count: int) -> Counter[str]:
-    """Return how many names each image gets if `count` are chosen, those with the lowest levels in the whole data set."""
+def _lowest(level: Callable[[str, int], float], names: Mapping[str, Sequence[str]], count: int) -> Counter[str]:
+    """Return how many names each image gets if `count` are chosen, those with the lowest levels in the whole data set.
+
+    `level` is given an image's id and the place of one of its names.
+    """
+    levels = ((level(image_id, place), image_id) for image_id, own in names.items() for place in range(len(own)))
     # Faster than a heap, as a good part of the names is chosen.
     return Counter(image_id for _, image_id in sorted(levels)[:count])

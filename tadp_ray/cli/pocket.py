@@ -2,7 +2,7 @@
 
 import shlex
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from pydantic import ValidationError
@@ -13,6 +13,11 @@ from tadp_ray.config.pretraining import ImageEncoderTraining, Pretraining
 from tadp_ray.config.vocabulary import SEED_MAX, Denoiser
 from tadp_ray.errors import UserError, said_as
 from tadp_ray.layout import ATTENTION, DRAWINGS, STORAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tadp_ray.config.claims import Verdict
 
 Plan = TypeVar("Plan", Pretraining, ImageEncoderTraining)
 app = Commands(help="Pretrain, evaluate and show the pocket world and its models.", no_args_is_help=True)
@@ -60,13 +65,10 @@ def pretrain(
     drawings are kept as well, and the denoiser starts from random weights.
     """
     from tadp_ray.backbones.families import generator_family
-    from tadp_ray.config.claims import Measured
     from tadp_ray.layout import PRETRAINING_FOLDER
     from tadp_ray.paper.pocket.card import CARD_FILE, write_card
     from tadp_ray.paper.pocket.pretrain import check_folder
     from tadp_ray.paper.pocket.pretrain import pretrain as run
-    from tadp_ray.paper.pocket.report import AIMS
-    from tadp_ray.reporting.claims import judge_measures
     from tadp_ray.tracking.pretraining import track_pretraining
     from tadp_ray.tracking.store import open_store
     from tadp_ray.training.journal import final_metrics
@@ -86,9 +88,8 @@ def pretrain(
     if described:
         return
     figures = final_metrics(work, plan.fingerprint) or {}
-    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
     options = {"backbone": backbone} | sizes | {"batch": batch} | ({"start": start} if start else {})
-    write_card(folder, work, plan, figures, verdicts, options)
+    write_card(folder, work, plan, figures, judged(figures), options)
 
 
 @app.command()
@@ -197,16 +198,14 @@ def report(
     a task, see `tadp-ray report`.
     """
     from tadp_ray.backbones.families import generator_family
-    from tadp_ray.config.claims import Measured
     from tadp_ray.files import write_json, write_text
-    from tadp_ray.paper.pocket.report import AIMS, gate_text, write_gate
-    from tadp_ray.reporting.claims import judge_measures
+    from tadp_ray.paper.pocket.report import gate_text, write_gate
     from tadp_ray.tracking.findings import log_finding
 
     store = store_to_log(log, tracking_uri)
     stderr = Console(stderr=True, markup=False, highlight=False, emoji=False)
     figures = write_gate(generator_family(weights).locate(weights), folder, stderr.print)
-    verdicts = judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
+    verdicts = judged(figures)
     write_text(folder / "report.md", f"{gate_text(figures, verdicts)}\n")
     write_json(folder / "report.json", {"gate": figures})
     if store:
@@ -220,6 +219,15 @@ def report(
         }
         log_finding(store, folder, facts, (DRAWINGS, ATTENTION))
     print((folder / ("report.json" if as_json else "report.md")).read_text())
+
+
+def judged(figures: "Mapping[str, float]") -> "list[Verdict]":
+    """Return the verdicts on a pocket model's measures."""
+    from tadp_ray.config.claims import Measured
+    from tadp_ray.paper.pocket.report import AIMS
+    from tadp_ray.reporting.claims import judge_measures
+
+    return judge_measures(AIMS, {name: Measured(value) for name, value in figures.items()})
 
 
 @app.command()

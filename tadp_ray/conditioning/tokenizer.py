@@ -54,12 +54,18 @@ def check_length(tokenizer: CLIPTokenizer, prompt: str) -> None:
         UserError: it has more tokens than the text encoder reads beside its special ones.
     """
     budget = tokenizer.max_len_single_sentence
-    ends = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-    if len(ends) > budget:
-        read = " ".join(prompt[: ends[budget - 1][1]].split()[-4:])
+    spans = token_spans(tokenizer, prompt)
+    if len(spans) > budget:
+        read = " ".join(prompt[: spans[budget - 1][1]].split()[-4:])
         raise UserError(
-            f"the prompt has {len(ends)} tokens, and the text encoder reads {budget}: it would be cut behind {read!r}; shorten it"
+            f"the prompt has {len(spans)} tokens, and the text encoder reads {budget}: it would be cut behind {read!r}; "
+            "shorten it"
         )
+
+
+def token_spans(tokenizer: CLIPTokenizer, prompt: str) -> list[tuple[int, int]]:
+    """Return the start and the end of each token in a prompt, without special tokens."""
+    return tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
 
 
 def words_in(prompt: str) -> list[str]:
@@ -78,13 +84,8 @@ def word_places(tokenizer: CLIPTokenizer, prompt: str, word: str) -> tuple[int, 
     match = re.search(rf"(?<![\w]){re.escape(word)}(?![\w])", prompt, re.IGNORECASE) if word.strip() else None
     if match is None:
         raise UserError(f"{word!r} is not in the prompt; its words are {', '.join(words_in(prompt)) or 'none'}")
-    offsets = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True, verbose=False).offset_mapping
-    inside = (
-        place
-        for place, (start, end) in enumerate(offsets, leading_tokens(tokenizer))
-        if start < match.end() and end > match.start()
-    )
-    return tuple(inside)
+    spans = enumerate(token_spans(tokenizer, prompt), leading_tokens(tokenizer))
+    return tuple(place for place, (start, end) in spans if start < match.end() and end > match.start())
 
 
 def name_places(tokenizer: CLIPTokenizer, names: Sequence[str]) -> list[range]:

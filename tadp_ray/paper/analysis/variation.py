@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Callable, Collection, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -149,9 +150,7 @@ def measures(config: Variation, off: dict[tuple[str, int], np.ndarray]) -> dict[
     first, last = config.steps[0], config.steps[-1]
     names, caption = PROMPTS
     gain = off[names, last] - off[names, first]
-    rises = [
-        float(off[names, b].mean() - off[names, a].mean()) for a, b in zip(config.steps, config.steps[1:], strict=False)
-    ]
+    rises = [float(off[names, more].mean() - off[names, few].mean()) for few, more in pairwise(config.steps)]
     share = float(off[caption, last].mean() / max(off[names, last].mean(), 1e-9))
     return {
         "gain": Measured(float(gain.mean()), len(gain), "images", standard_error(gain)),

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from itertools import pairwise
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -123,7 +124,7 @@ def write_card(
         command=command_with(options),
         facts="\n".join(f"- {name}: {fact}" for name, fact in facts.items()),
         images=f"{plan.images:,}",
-        seen=f"{plan.unet_steps * plan.unet_batch:,}",
+        seen=f"{plan.seen:,}",
         batch=plan.unet_batch,
         aims=aims_table(figures, verdicts),
         rises=format_rises(
@@ -180,9 +181,5 @@ def provenance_of(records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 def hours(records: list[dict]) -> float:
     """Return the duration of a pretraining without interruptions, which end where a new start follows a record."""
-    worked = (
-        after["time"] - before["time"]
-        for before, after in zip(records, records[1:], strict=False)
-        if after["type"] != "started"
-    )
+    worked = (after["time"] - before["time"] for before, after in pairwise(records) if after["type"] != "started")
     return sum(worked) / 3600

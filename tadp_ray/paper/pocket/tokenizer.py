@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 
 from tadp_ray.captions.describe import plural
@@ -44,7 +45,7 @@ def _merge(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     """Apply byte-pair merges to one lower-case ASCII word, best rank first."""
     symbols = [*word[:-1], word[-1] + "</w>"]
     while len(symbols) > 1:
-        pairs = list(zip(symbols, symbols[1:], strict=False))
+        pairs = list(pairwise(symbols))
         best = min(pairs, key=lambda pair: ranks.get(pair, len(ranks)))
         if best not in ranks:
             return symbols
