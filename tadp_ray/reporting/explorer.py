@@ -227,8 +227,9 @@ Found = dict[str, Any]
 
 def of_seeds(entry: TableEntry, other: TableEntry) -> Found | None:
     """Return an entry's difference to another, with an interval over seeds; None if they share too few."""
-    gap = paired_gap(entry, other)
-    return gap and {"difference": gap.mean, "low": gap.low, "high": gap.high, "apart": gap.told_apart}
+    if (gap := paired_gap(entry, other)) is None:
+        return None
+    return {"difference": gap.mean, "low": gap.low, "high": gap.high, "apart": gap.told_apart}
 
 
 def of_images(images: Images) -> Callable[[TableEntry, TableEntry], Found | None]:
