@@ -9,7 +9,6 @@ import numpy as np
 
 from tadp_ray.captions.describe import plural
 from tadp_ray.captions.precision_recall import Score, score
-from tadp_ray.config.errors import nearest
 from tadp_ray.errors import UserError
 from tadp_ray.files import composed
 from tadp_ray.wording import pluralized
@@ -92,15 +91,7 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
 
     A name of several words is matched as a whole: `coffee table` does not match `table`. A word that is itself a class is not
     used as a synonym.
-
-    Raises:
-        UserError: there are synonyms of a name that is not a class.
     """
-    synonyms = synonyms or {}
-    if unknown := [name for name in synonyms if name not in classes]:
-        raise UserError(
-            f"synonyms of {unknown[0]!r}: not a class of the data set; {nearest(unknown[0], list(classes))}"
-        )
     meant: dict[str, set[str]] = {}
     for name in classes:
         meant.setdefault(" ".join(words(name)), set()).add(name)
@@ -110,7 +101,7 @@ def exact(classes: Sequence[str], synonyms: Mapping[str, Sequence[str]] | None =
         for form in forms(name) - singular:
             meant.setdefault(form, set()).add(name)
     own = set(meant)
-    for name, others in synonyms.items():
+    for name, others in (synonyms or {}).items():
         for form in {form for word in others for form in forms(word)} - own:
             meant.setdefault(form, set()).add(name)
     longest = max((len(form.split()) for form in meant), default=1)

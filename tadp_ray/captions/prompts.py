@@ -167,20 +167,17 @@ def check_captions(made: object, caption: CaptionConfig, images: Collection[str]
     check_images(made.prompts, images, f"{place}: no prompt")
     if made.names is not None:
         check_images(made.names, images, f"{place}: no names")
+    of_names = ENCODINGS[caption.encoding].of_names
+    found, expected = ("text", "tuple of names") if of_names else ("tuple", "text")
     for image_id in images:
         prompt = made.prompts[image_id]
         if not isinstance(prompt, str) and not is_names(prompt):
             raise UserError(
                 f"{place}: prompt of {image_id!r} is {type_named(prompt)}, expected a text or a tuple of texts"
             )
-        if not isinstance(prompt, str) and not ENCODINGS[caption.encoding].of_names:
+        if isinstance(prompt, str) == of_names:
             raise UserError(
-                f"{place}: prompt of {image_id!r} is a tuple, expected a text, which caption.encoding: {caption.encoding} reads; "
-                "make it of names with Request.join"
-            )
-        if isinstance(prompt, str) and ENCODINGS[caption.encoding].of_names:
-            raise UserError(
-                f"{place}: prompt of {image_id!r} is a text, expected a tuple of names, which caption.encoding: "
+                f"{place}: prompt of {image_id!r} is a {found}, expected a {expected}, which caption.encoding: "
                 f"{caption.encoding} reads; make it of names with Request.join"
             )
         if made.names is not None and not is_names(made.names[image_id], list):

@@ -13,7 +13,7 @@ from tadp_ray.config.vocabulary import repeated
 from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, require
 from tadp_ray.data.names import names_listed
 from tadp_ray.data.sample import Split
-from tadp_ray.errors import UserError, raise_problems
+from tadp_ray.errors import UserError, listed, raise_problems
 from tadp_ray.files import check_readable, composed, without_ending
 from tadp_ray.wording import first_few
 
@@ -104,8 +104,8 @@ def read_json(path: Path, kind: type[Content]) -> Content:
         return TypeAdapter(kind).validate_json(path.read_bytes())
     except ValidationError as error:
         places = [(".".join(map(str, problem["loc"])), problem["msg"]) for problem in error.errors(include_url=False)]
-        raise_problems([f"{path}: {place or '(whole file)'}: {message}" for place, message in places])
-        raise
+        problems = [f"{path}: {place or '(whole file)'}: {message}" for place, message in places]
+        raise UserError(listed(problems)) from None
 
 
 def read_annotations(path: Path) -> Annotations:

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any
@@ -27,14 +27,12 @@ COMPARED_COLUMNS = ("difference", "difference_sd", "difference_low", "difference
 def write_table(table: Table, folder: Path, name: str = "table") -> list[Path]:
     """Write a table as NAME.md, .tex, .html and .csv, each atomically; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    writers: dict[str, Callable[[Table], str]] = {"md": markdown, "tex": latex, "html": html, "csv": to_csv}
-    paths = []
-    for extension, render in writers.items():
-        path = folder / f"{name}.{extension}"
-        # Spreadsheets take a file for UTF-8 only if it begins with this mark.
-        write_text(path, (BYTE_ORDER_MARK if extension == "csv" else "") + render(table))
-        paths.append(path)
-    return paths
+    # Spreadsheets take a file for UTF-8 only if it begins with this mark.
+    texts = {"md": markdown(table), "tex": latex(table), "html": html(table), "csv": BYTE_ORDER_MARK + to_csv(table)}
+    files = {folder / f"{name}.{extension}": text for extension, text in texts.items()}
+    for path, text in files.items():
+        write_text(path, text)
+    return list(files)
 
 
 def terminal(table: Table) -> rich.table.Table:
