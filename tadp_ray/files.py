@@ -8,10 +8,10 @@ import json
 import math
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
-import threading
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -48,7 +48,7 @@ os.umask(UMASK)
 DRAFT_FOLDER = ".tadp-draft-"
 """Prefix of our draft folders, which are deleted."""
 DRAFT_FILE = re.compile(r".+\.\d+\.part|\.tmp[A-Za-z0-9]{6}")
-"""Names of draft files: ours, with the id of their thread, and those of safetensors."""
+"""Names of draft files: ours, with a random number, and those of safetensors."""
 
 
 def user_cache() -> Path:
@@ -59,8 +59,9 @@ def user_cache() -> Path:
 @contextmanager
 def drafted(path: Path) -> Iterator[Path]:
     """Yield a path to write to, which replaces `path` when the block ends without an error."""
-    # Each thread has its own draft, since several, also of one process, may write the same file at once.
-    draft = path.with_name(f"{path.name}.{threading.get_native_id()}.part")
+    # Several threads of one process, or machines that share the folder, may write the same file at once. Ids of threads are
+    # alike on machines that start alike, and Python's own random numbers in processes of one seed.
+    draft = path.with_name(f"{path.name}.{secrets.randbits(32)}.part")
     try:
         yield draft
         replace_on_disk(draft, path)

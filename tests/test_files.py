@@ -58,6 +58,19 @@ def test_threads_may_write_the_same_file_at_once(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+def test_machines_may_write_the_same_file_of_a_shared_folder_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of a cluster start alike, so that their processes have the same numbers."""
+    monkeypatch.setattr(threading, "get_native_id", lambda: 17)
+    monkeypatch.setattr(os, "getpid", lambda: 17)
+    with drafted(tmp_path / "a") as last, drafted(tmp_path / "a") as first:
+        assert last != first and is_draft(last)
+        for draft, text in ((first, "first"), (last, "last")):
+            draft.write_text(text)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a", "last")]
+
+
 def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path: Path, done: list[str]) -> None:
     folder = tmp_path / "model"
     (folder / "unet").mkdir(parents=True)
