@@ -34,36 +34,33 @@ def check(
         "problems" everything that is wrong, one line an entry. An over-long caption is a problem, several or surplus ids
         are none.
     """
-    report: dict[str, Any] = {
-        "store": str(path),
-        "images": 0,
-        "captions": 0,
-        "several": [],
-        "surplus": [],
-        "over_budget": [],
-    }
     try:
         store = read_store(path)
     except UserError as error:
-        return report | {"problems": [str(error)]}
-    problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes) + unsaid_names(store)
+        nothing = {"images": 0, "captions": 0, "several": [], "surplus": [], "over_budget": []}
+        return {"store": str(path), **nothing, "problems": [str(error)]}
     tokens = {text: count_tokens(text) for text in {text for texts in store.captions.values() for text in texts}}
-    report["images"] = len(store)
-    report["captions"] = sum(map(len, store.captions.values()))
-    report["several"] = store.several
-    report["surplus"] = sorted(store.captions.keys() - set(ids)) if ids is not None else []
-    report["over_budget"] = [
+    too_long = [
         {"id": image_id, "tokens": tokens[text], "caption": text}
         for image_id, texts in sorted(store.captions.items())
         for text in texts
         if tokens[text] > budget
     ]
+    problems = missing_images(store, ids) + flaws(store) + foreign_names(store, classes) + unsaid_names(store)
     problems += [
         f"{path}, id {each['id']!r}: {each['tokens']} tokens, of which the text encoder reads {budget}; shorten it, or "
         f"accept that its end is cut off: ...{each['caption'][-30:]!r}"
-        for each in report["over_budget"]
+        for each in too_long
     ]
-    return report | {"problems": problems}
+    return {
+        "store": str(path),
+        "images": len(store),
+        "captions": sum(map(len, store.captions.values())),
+        "several": store.several,
+        "surplus": sorted(store.captions.keys() - set(ids)) if ids is not None else [],
+        "over_budget": too_long,
+        "problems": problems,
+    }
 
 
 def missing_images(store: CaptionStore, ids: Collection[str] | None) -> list[str]:
