@@ -5,6 +5,7 @@ import functools
 import inspect
 import json
 import signal
+import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.text import Text
 from typer.core import TyperGroup
 
-from tadp_ray.cli.streams import robust_output
+from tadp_ray.cli.streams import robust_output, takes_all
 from tadp_ray.config.shipped import shipped
 from tadp_ray.config.vocabulary import Scale
 from tadp_ray.errors import UserError, said_as
@@ -168,7 +169,8 @@ def say(text: object, style: str | None = None) -> None:
 def show(record: object, lines: Iterable[object], as_json: bool) -> None:
     """Print a record as JSON, or its lines."""
     if as_json:
-        print(json.dumps(finite(record), indent=1, ensure_ascii=False, allow_nan=False))
+        # Escaped where letters would be spelled out: those would be other values, and quotation marks would end a text.
+        print(json.dumps(finite(record), indent=1, ensure_ascii=not takes_all(sys.stdout), allow_nan=False))
     else:
         for line in lines:
             say(line)

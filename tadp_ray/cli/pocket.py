@@ -198,7 +198,7 @@ def report(
     a task, see `tadp-ray report`.
     """
     from tadp_ray.backbones.families import generator_family
-    from tadp_ray.files import write_json, write_text
+    from tadp_ray.files import read_text, write_json, write_text
     from tadp_ray.paper.pocket.report import gate_text, write_gate
     from tadp_ray.tracking.findings import log_finding
 
@@ -218,7 +218,7 @@ def report(
             "claims": [own.model_dump() for own in verdicts],
         }
         log_finding(store, folder, facts, (DRAWINGS, ATTENTION))
-    print((folder / ("report.json" if as_json else "report.md")).read_text())
+    print(read_text(folder / ("report.json" if as_json else "report.md")))
 
 
 def judged(figures: "Mapping[str, float]") -> "list[Verdict]":

@@ -65,12 +65,17 @@ def or_devnull(stream: TextIO | None) -> TextIO:
     return open(os.devnull, "w") if stream is None else stream
 
 
+def takes_all(stream: TextIO) -> bool:
+    """Return whether a stream's encoding has every character; a stream in memory has no encoding."""
+    return codecs.lookup(getattr(stream, "encoding", None) or "utf-8").name == "utf-8"
+
+
 @contextmanager
 def robust_output() -> Iterator[None]:
     """In this block, ignore a closed reader, and replace characters that the terminal's encoding lacks."""
     own = [or_devnull(sys.stdout), or_devnull(sys.stderr)]
     for stream in own:
-        if hasattr(stream, "reconfigure") and codecs.lookup(stream.encoding).name != "utf-8":
+        if hasattr(stream, "reconfigure") and not takes_all(stream):
             stream.reconfigure(errors="tadp_ray.ascii")
     out, err = map(RobustStream, own)
     with redirect_stdout(out), redirect_stderr(err):

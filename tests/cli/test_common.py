@@ -265,6 +265,15 @@ def test_letters_that_the_terminal_lacks_are_spelled_out() -> None:
     assert (said.returncode, said.stdout) == (0, "7.4 +- 0.1 - cafe ?\n"), said.stderr
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_json_holds_the_letters_that_the_terminal_lacks(encoding: str) -> None:
+    """Spelled out, a quotation mark would end its text, and letters would be others."""
+    body = "from tadp_ray.cli.common import show\nshow({'said': '“café” → 汉'}, (), True)"
+    said = script(body, env=os.environ | {"PYTHONIOENCODING": encoding}, text=False)
+    assert json.loads(said.stdout.decode(encoding)) == {"said": "“café” → 汉"}, said.stderr
+    assert ("汉".encode() in said.stdout) == (encoding == "utf-8")
+
+
 def test_local_servers_are_asked_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
