@@ -1,6 +1,7 @@
 """What a reader explores in a table: its charts, and each entry opened to its seeds, runs, curve, prompts and picture."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -310,7 +311,8 @@ def searched(
     if len(runs) <= MAX_LINES:
         # Runs that differ in the seed alone lie on one another until they end.
         tried = [number for number, name in enumerate(axes) if name != "seed"]
-        lines = [([values[number] for number in tried], value) for values, value in runs]
+        # One that diverged has no place on the axis of the metric.
+        lines = [([values[number] for number in tried], value) for values, value in runs if math.isfinite(value)]
         yield parallel_coordinates([axes[number] for number in tried], lines, metric, decimals)
     if found := importance(axes, runs):
         yield importance_chart(found, metric)

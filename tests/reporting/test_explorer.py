@@ -233,6 +233,13 @@ def formats(spec: object) -> set[str]:
     return set(re.findall(r'"format": "(\+?\.\df)"', json.dumps(spec)))
 
 
+def test_a_run_without_a_finite_metric_takes_no_other_off_the_axes() -> None:
+    runs = [((0.1 * number, "a"), 10.0 * number) for number in range(1, MIN_RUNS + 1)]
+    (every,) = searched(("rate", "source"), [((9.0, "a"), math.nan), *runs, ((8.0, "b"), math.inf)], "mIoU (%)", 2)
+    reached = [own["height"] for own in every.spec["data"]["values"] if own["axis"] == "mIoU (%)"]
+    assert reached == pytest.approx([number / (MIN_RUNS - 1) for number in range(MIN_RUNS)])
+
+
 def test_runs_are_drawn_along_what_varied_if_they_are_enough() -> None:
     runs = [((rate, text, 0), 10 * rate) for rate in (0.1, 0.2, 0.3, 0.4) for text in ("a", "b", "c")]
     every, matters = searched(("rate", "source", "seed"), runs, "mIoU (%)", 2)
