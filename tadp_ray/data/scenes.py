@@ -287,6 +287,8 @@ class Scenes:
     def __init__(self, split: Split, count: int, seed: int = 0, size: int = 64, style: Style = "photo") -> None:
         if split not in SPLITS:
             raise UserError(f"split must be one of {', '.join(SPLITS)}, not {split!r}")
+        if style not in STYLES:
+            raise UserError(f"style must be one of {', '.join(STYLES)}, not {style!r}")
         self.split, self.seed, self.size, self.style = split, seed, size, style
         self.ids = tuple(f"{split}-{seed}-{index:06d}" for index in range(count))
         self.sizes: tuple[tuple[int, int], ...] = ((size, size),) * count
