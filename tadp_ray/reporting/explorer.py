@@ -190,15 +190,21 @@ def prompts_of(store: Store, row: CellRow) -> tuple[tuple[str, str], ...]:
 
 
 def copy_picture(store: Store, run_id: str, path: Path) -> Path | None:
-    """Write a run's picture of predictions as WebP, small enough for a page with many; None if there is none."""
+    """Write a run's picture of predictions as WebP, small enough for a page with many; None if there is none, or a damaged one.
+
+    It only illustrates.
+    """
     with TemporaryDirectory() as folder:
         if (stored := stored_file(store, run_id, PREDICTED, Path(folder))) is None:
             return None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(stored) as picture:
-            small = picture.convert("RGB")
-            small.thumbnail(PICTURE)
-            small.save(path, "WEBP", quality=72, method=4)
+        try:
+            with Image.open(stored) as picture:
+                small = picture.convert("RGB")
+        except (OSError, SyntaxError):
+            return None
+    small.thumbnail(PICTURE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small.save(path, "WEBP", quality=72, method=4)
     return path
 
 

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tadp_ray.config.table import Side, TableSpec
 from tadp_ray.reporting import explorer
@@ -231,6 +232,17 @@ def test_lines_are_named_by_what_was_trained_and_not_by_the_metric_whose_column_
 def formats(spec: object) -> set[str]:
     """The formats of numbers in a chart's tooltips."""
     return set(re.findall(r'"format": "(\+?\.\df)"', json.dumps(spec)))
+
+
+def test_a_damaged_picture_of_predictions_costs_no_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tmp_path / "whole.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 40, 3), np.uint8)).save(whole)
+    for name, content in (("cut", whole.read_bytes()[:400]), ("other", b"no picture"), ("whole", whole.read_bytes())):
+        stored = tmp_path / f"{name}.png"
+        stored.write_bytes(content)
+        monkeypatch.setattr(explorer, "stored_file", lambda *_, stored=stored: stored)
+        made = explorer.copy_picture(None, "run", tmp_path / f"{name}.webp")
+        assert (made is not None) == (name == "whole") == (tmp_path / f"{name}.webp").exists()
 
 
 def test_a_run_without_a_finite_metric_takes_no_other_off_the_axes() -> None:
