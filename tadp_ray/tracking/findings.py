@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def findings(store: Store, folder: Path) -> dict[str, AnalysisRun]:
         UserError: a finding is incomplete: it cannot be read, or a picture is missing.
     """
     results: dict[str, AnalysisRun] = {}
-    for run in chain.from_iterable(search_all(store, "attributes.start_time DESC")(f"tags.`{NAME}` != ''")):
+    for run in search_all(store, f"tags.`{NAME}` != ''", "attributes.start_time DESC"):
         name = run.data.tags[NAME]
         if not is_plain_name(name):
             log.warning(

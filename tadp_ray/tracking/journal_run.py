@@ -3,7 +3,6 @@
 import logging
 import math
 from collections.abc import Callable, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -237,7 +236,7 @@ class JournalRun:
 
 def move_weights(store: Store, fingerprint: str, old: Path, new: Path) -> None:
     """Replace the path of a cell's weights in its runs."""
-    for run in list(chain.from_iterable(search_all(store)(f"tags.`tadp.fingerprint` = '{fingerprint}'"))):
+    for run in list(search_all(store, f"tags.`tadp.fingerprint` = '{fingerprint}'")):
         if run.data.tags.get(WEIGHTS) == str(old):
             store.client.set_tag(run.info.run_id, WEIGHTS, str(new))
 

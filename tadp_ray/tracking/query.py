@@ -5,8 +5,9 @@ import math
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -127,9 +128,9 @@ def finished_runs(store: Store, fingerprints: Iterable[str]) -> dict[str, list[C
     here = code_of(provenance())
     found: dict[str, list[CellRow]] = {fingerprint: [] for fingerprint in fingerprints}
     sought, others = set(found), 0
-    if not sought:
+    if not sought or not (experiments := experiment_ids(store)):
         return found
-    search = search_all(store, "attributes.end_time DESC")
+    search = partial(whole_pages, store.client.search_runs, experiments, order_by=["attributes.end_time DESC"])
     for page in search(f"{CELLS} and {FINISHED}", size=min(PAGE, 2 * len(sought))):
         for run in page:
             if (fingerprint := run.data.tags["tadp.fingerprint"]) not in found:
@@ -277,25 +278,24 @@ def stored_file(store: Store, run_id: str, name: str, folder: Path) -> Path | No
 def evidence(store: Store, fingerprint: str) -> dict[str, str]:
     """Return the traceback and the output of processes that the newest failed run of a cell holds, by the names of the files."""
     wanted = f"tags.`tadp.fingerprint` = '{fingerprint}' and attributes.status = 'FAILED'"
-    run = next(chain.from_iterable(search_all(store, "attributes.start_time DESC")(wanted, size=1)), None)
+    run = next(search_all(store, wanted, "attributes.start_time DESC", size=1), None)
     if run is None:
         return {}
-    held = {file.path for file in store.client.list_artifacts(run.info.run_id)} & {TRACEBACK, WORKER_LOG}
     with TemporaryDirectory() as folder:
-        paths = {name: Path(store.client.download_artifacts(run.info.run_id, name, folder)) for name in held}
-        return {name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items()}
+        paths = {name: stored_file(store, run.info.run_id, name, Path(folder)) for name in (TRACEBACK, WORKER_LOG)}
+        return {name: path.read_text(encoding="utf-8", errors="replace") for name, path in paths.items() if path}
 
 
-def search_all(store: Store, *order: str) -> Callable[..., Iterator[PagedList]]:
-    """Return a search for runs in all experiments of a store: it takes a filter and a `size`, and yields `whole_pages`."""
-    experiments = [found.experiment_id for found in pages(store.client.search_experiments)]
+def experiment_ids(store: Store) -> list[str]:
+    """Return the ids of all experiments of a store."""
+    return [found.experiment_id for found in pages(store.client.search_experiments)]
 
-    def search(wanted: str, size: int = PAGE) -> Iterator[PagedList]:
-        # Not every server takes an empty list.
-        if experiments:
-            yield from whole_pages(store.client.search_runs, experiments, wanted, size=size, order_by=list(order))
 
-    return search
+def search_all(store: Store, wanted: str, *order: str, size: int = PAGE) -> Iterator[Run]:
+    """Yield the runs in all experiments of a store that a filter of MLflow's selects, read `size` at a time."""
+    # Not every server takes an empty list.
+    if experiments := experiment_ids(store):
+        yield from pages(store.client.search_runs, experiments, wanted, size=size, order_by=list(order))
 
 
 def pages(search: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:

@@ -20,7 +20,7 @@ from tadp_ray.layout import PLAN
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.journal_run import same
 from tadp_ray.tracking.names import MAX_KEY_LENGTH, clean, encode
-from tadp_ray.tracking.query import as_logged, pages, read_cell
+from tadp_ray.tracking.query import as_logged, pages, read_cell, stored_file
 from tadp_ray.tracking.store import Store
 from tadp_ray.training.provenance import provenance
 
@@ -178,10 +178,10 @@ def read_sweep(store: Store, run_id: str) -> SweepRun:
         UserError: its plan is incomplete, or other code wrote it.
     """
     try:
-        if PLAN not in {file.path for file in store.client.list_artifacts(run_id)}:
-            raise ValueError("missing")
         with TemporaryDirectory() as folder:
-            plan = json.loads(Path(store.client.download_artifacts(run_id, PLAN, folder)).read_text())
+            if (path := stored_file(store, run_id, PLAN, Path(folder))) is None:
+                raise ValueError("missing")
+            plan = json.loads(path.read_text())
         settings, cells = plan["settings"], plan["cells"]
         if not cells:
             raise ValueError("no cells")

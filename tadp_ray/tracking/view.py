@@ -116,8 +116,8 @@ def newest_page(store: Store) -> tuple[str, str]:
 
     Without any sweep they are those of the list of experiments.
     """
-    runs = next(search_all(store, f"tags.`{ASKED}` DESC")("tags.`tadp.sweep` != ''", size=1), None)
-    if not runs:
+    newest = next(search_all(store, "tags.`tadp.sweep` != ''", f"tags.`{ASKED}` DESC", size=1), None)
+    if newest is None:
         return f"/#/experiments?{urlencode(TRAINING)}", "no sweep yet"
-    found = store.client.get_experiment(runs[0].info.experiment_id)
-    return sweep_page(store, runs[0].info.run_id), found.name
+    found = store.client.get_experiment(newest.info.experiment_id)
+    return sweep_page(store, newest.info.run_id), found.name
