@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from tadp_ray.backbones.latent.attention import Layers
 from tadp_ray.backbones.latent.autoencoder import Autoencoder
 from tadp_ray.backbones.latent.denoising import NoiseSchedule, build_schedule, load_schedule
+from tadp_ray.backbones.latent.load import frozen
 from tadp_ray.backbones.latent.weights import PARTS
 from tadp_ray.config.vocabulary import Maps
 
@@ -56,9 +57,16 @@ class LatentDiffusion:
         """The text encoder as transformers' class."""
         return self.text_encoder
 
-    def with_networks(self, vae: Autoencoder, denoiser: Any) -> Self:
-        """Return the same model with another VAE and another U-Net or transformer."""
+    def with_networks(self, vae: Autoencoder, denoiser: Any, text_encoder: Any) -> Self:
+        """Return the same model with another VAE, another U-Net or transformer, and another text encoder."""
         raise NotImplementedError
+
+    def to_meta(self) -> Self:
+        """Return the same architecture on the meta device, without data."""
+        with torch.device("meta"):
+            vae, denoiser = (type(network).from_config(network.config) for network in (self.vae, self.denoiser))
+            text_encoder = type(self.text_encoder)(self.text_encoder.config)
+        return self.with_networks(frozen(vae), denoiser, frozen(text_encoder))
 
     def predict(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """Return the denoiser's prediction (B, C, h, w) for noisy latents (B, C, h, w), timesteps (B,) and contexts (B, L, D)."""

@@ -80,7 +80,7 @@ class ImageGenerator:
         The text encoder is not converted: it is small, and loaders differ in whether they convert it back to float32.
         """
         vae, denoiser = (copy.deepcopy(network).half() for network in (self.diffusion.vae, self.diffusion.denoiser))
-        return replace(self, diffusion=self.diffusion.with_networks(vae, denoiser))
+        return replace(self, diffusion=self.diffusion.with_networks(vae, denoiser, self.diffusion.text_encoder))
 
     def save(self, folder: Path, tokenizer: Path) -> None:
         """Write a diffusers folder, atomically.

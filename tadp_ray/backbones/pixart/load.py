@@ -59,9 +59,9 @@ class PixArt(LatentDiffusion):
         """The text encoder as transformers' class."""
         return self.text_encoder.network
 
-    def with_networks(self, vae: Autoencoder, denoiser: PixArtTransformer2DModel) -> Self:
-        """Return the same model with another VAE and transformer."""
-        return replace(self, vae=vae, transformer=denoiser)
+    def with_networks(self, vae: Autoencoder, denoiser: PixArtTransformer2DModel, text_encoder: TextEncoder) -> Self:
+        """Return the same model with another VAE, transformer and text encoder."""
+        return replace(self, vae=vae, transformer=denoiser, text_encoder=text_encoder)
 
     @property
     def stride(self) -> int:
@@ -123,14 +123,6 @@ class PixArt(LatentDiffusion):
     def attention_layers(self, latents: Tensor, context: Tensor, timestep: int) -> AttentionLayers:
         """Return the cross-attention maps of every block by name; see `cross_maps`."""
         return cross_maps(self.transformer, latents, timestep, self.condition(latents, context))
-
-    def to_meta(self) -> Self:
-        """Return the same architecture on the meta device, without data."""
-        with torch.device("meta"):
-            vae = frozen(type(self.vae).from_config(self.vae.config))
-            transformer = PixArtTransformer2DModel.from_config(self.transformer.config)
-            text_encoder = frozen(TextEncoder(self.text_encoder.config))
-        return replace(self, vae=vae, transformer=transformer, text_encoder=text_encoder)
 
 
 def load_pixart(weights: str) -> PixArt:

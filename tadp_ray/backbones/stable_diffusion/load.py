@@ -71,9 +71,9 @@ class Diffusion(LatentDiffusion):
         """The U-Net."""
         return self.unet
 
-    def with_networks(self, vae: Autoencoder, denoiser: UNet2DConditionModel) -> Self:
-        """Return the same model with another VAE and U-Net."""
-        return replace(self, vae=vae, unet=denoiser)
+    def with_networks(self, vae: Autoencoder, denoiser: UNet2DConditionModel, text_encoder: Any) -> Self:
+        """Return the same model with another VAE, U-Net and text encoder."""
+        return replace(self, vae=vae, unet=denoiser, text_encoder=text_encoder)
 
     def predict(self, latents: Tensor, timesteps: Tensor, context: Tensor) -> Tensor:
         """Return the U-Net's prediction (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,)."""
@@ -100,19 +100,9 @@ class Diffusion(LatentDiffusion):
         """Return the same architecture with random weights in U-Net and text encoder, and the same VAE."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            unet, text_encoder = (
-                UNet2DConditionModel.from_config(self.unet.config),
-                type(self.text_encoder)(self.text_encoder.config),
-            )
-        return replace(self, unet=frozen(unet), text_encoder=frozen(text_encoder))
-
-    def to_meta(self) -> Self:
-        """Return the same architecture on the meta device, without data."""
-        with torch.device("meta"):
-            vae = frozen(type(self.vae).from_config(self.vae.config))
             unet = UNet2DConditionModel.from_config(self.unet.config)
-            text_encoder = frozen(type(self.text_encoder)(self.text_encoder.config))
-        return replace(self, vae=vae, unet=unet, text_encoder=text_encoder)
+            text_encoder = type(self.text_encoder)(self.text_encoder.config)
+        return self.with_networks(self.vae, frozen(unet), frozen(text_encoder))
 
 
 def open_diffusion(weights: str, embeddings: Path | None = None, random_seed: int | None = None) -> Diffusion:
