@@ -197,7 +197,7 @@ def test_attention_maps_are_those_that_features_hold(backbone: tadp_ray.Backbone
     layers = [maps.mean(1) for maps in found.layers.values() if maps.shape[-2:] == middle.shape[-2:]]
     kept = len(found.tokens)
     torch.testing.assert_close(torch.stack(layers).mean(0), middle[:, :kept], rtol=1e-5, atol=1e-6)
-    with reading_maps(backbone.diffusion.unet, [1], True) as read:
+    with reading_maps(backbone.diffusion.unet, {1: ["down1.0"]}, True) as read:
         pass
     assert read == {(1, "cross"): []}  # nothing goes on reading
     with pytest.raises(tadp_ray.UserError, match="'dog' is not in the prompt; its words are a, cat, on, grass"):

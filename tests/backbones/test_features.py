@@ -72,12 +72,12 @@ def test_reading_maps_changes_no_feature(tiny_diffusion: Diffusion, latents: Ten
 
 
 def test_ten_layers_are_read_and_the_others_stay_fused(tiny_diffusion: Diffusion) -> None:
-    before = processors(tiny_diffusion)
+    before, layers = processors(tiny_diffusion), choose(tiny_diffusion.unet).maps
     assert {type(p) for p in before} == {AttnProcessor2_0}
-    with reading_maps(tiny_diffusion.unet, MAP_LEVELS, detach=True):
+    with reading_maps(tiny_diffusion.unet, layers, detach=True):
         outer = processors(tiny_diffusion)
         assert sum(isinstance(p, MapReader) for p in outer) == 10
-        with reading_maps(tiny_diffusion.unet, MAP_LEVELS, detach=True):
+        with reading_maps(tiny_diffusion.unet, layers, detach=True):
             pass
         assert processors(tiny_diffusion) == outer
     assert processors(tiny_diffusion) == before

@@ -1,6 +1,6 @@
 """Reads the attention maps of a diffusers U-Net during its forward pass."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -10,7 +10,7 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor
 
 from tadp_ray.backbones.latent.attention import Condition, Layers, reading, reading_layers
-from tadp_ray.backbones.stable_diffusion.layers import level_of, named_blocks
+from tadp_ray.backbones.stable_diffusion.layers import named_blocks
 
 Kind = Literal["cross", "self"]
 """Attention of pixels to the tokens of a text (cross) or to pixels (self)."""
@@ -21,26 +21,13 @@ def text_alone(_latents: Tensor, context: Tensor) -> Mapping[str, Any]:
     return {"encoder_hidden_states": context}
 
 
-def attention_layers(
-    unet: UNet2DConditionModel, level: int, kind: Kind = "cross", layers: Collection[str] | None = None
-) -> list[Attention]:
-    """Return the attention layers of one level (0 is the largest), in the order of the forward pass.
-
-    Args:
-        unet: a U-Net.
-        level: the middle is of the smallest one.
-        kind: to the tokens of a text, or to pixels.
-        layers: names of the layers to return (see `named_layers`); None: all.
-    """
-    found = [
-        stack
+def transformer_blocks(unet: UNet2DConditionModel) -> dict[str, Sequence[Any]]:
+    """Return the transformer blocks of every layer with attention by its name, in the order of the forward pass."""
+    return {
+        f"{name}.{place}": stack.transformer_blocks
         for name, block in named_blocks(unet).items()
-        if level_of(name, unet) == level
         for place, stack in enumerate(getattr(block, "attentions", []))
-        if layers is None or f"{name}.{place}" in layers
-    ]
-    blocks = [block for stack in found for block in stack.transformer_blocks]
-    return [block.attn2 if kind == "cross" else block.attn1 for block in blocks]
+    }
 
 
 def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
@@ -51,32 +38,39 @@ def cross_layers(unet: UNet2DConditionModel) -> dict[str, Attention]:
     block, and one in the middle. The table of the published tool has 14, so its averages mix levels and omit the last two.
     """
     return {
-        f"{name}.{place}" + f".{depth}" * (len(stack.transformer_blocks) > 1): layer.attn2
-        for name, block in named_blocks(unet).items()
-        for place, stack in enumerate(getattr(block, "attentions", []))
-        for depth, layer in enumerate(stack.transformer_blocks)
+        name + f".{depth}" * (len(blocks) > 1): block.attn2
+        for name, blocks in transformer_blocks(unet).items()
+        for depth, block in enumerate(blocks)
     }
 
 
 @contextmanager
 def reading_maps(
-    unet: UNet2DConditionModel,
-    levels: Sequence[int],
-    detach: bool,
-    kinds: Sequence[Kind] = ("cross",),
-    layers: Collection[str] | None = None,
+    unet: UNet2DConditionModel, layers: Mapping[int, Sequence[str]], detach: bool, kinds: Sequence[Kind] = ("cross",)
 ) -> Iterator[dict[tuple[int, Kind], list[Tensor]]]:
-    """In the `with` block, append the maps (B, N, T) of the layers of some levels, averaged over heads, in every forward pass.
+    """In the `with` block, append the maps (B, N, T) of layers, averaged over heads, in every forward pass.
 
-    T is the number of tokens for cross-attention, and of the level's pixels for self-attention. `layers` names layers, as for
-    `attention_layers`.
+    T is the number of tokens for cross-attention, and of the level's pixels for self-attention.
+
+    Args:
+        unet: a U-Net.
+        layers: names of layers with attention (see `named_layers`) by their level.
+        detach: detach the maps from the gradient.
+        kinds: kinds of attention, of which the maps are kept apart, as are those of levels.
     """
-    maps: dict[tuple[int, Kind], list[Tensor]] = {(level, kind): [] for level in levels for kind in kinds}
+    maps: dict[tuple[int, Kind], list[Tensor]] = {(level, kind): [] for level in layers for kind in kinds}
+    blocks = transformer_blocks(unet)
 
     def keeper(place: tuple[int, Kind]) -> Callable[[Tensor], object]:
         return lambda scores: maps[place].append((scores.detach() if detach else scores).mean(1))
 
-    with reading([(attn, keeper(place)) for place in maps for attn in attention_layers(unet, *place, layers)]):
+    read = [
+        (block.attn2 if kind == "cross" else block.attn1, keeper((level, kind)))
+        for level, kind in maps
+        for name in layers[level]
+        for block in blocks[name]
+    ]
+    with reading(read):
         yield maps
 
 

@@ -74,8 +74,7 @@ class FeatureReader:
             for name in names
         ]
         self._processors = ExitStack()
-        named = [name for names in reading.maps.values() for name in names]
-        reader = reading_maps(unet, tuple(reading.maps), detach_attention, KINDS[maps], named)
+        reader = reading_maps(unet, reading.maps, detach_attention, KINDS[maps])
         self._maps = self._processors.enter_context(reader)
 
     def _keep(self, name: str, _layer: nn.Module, _inputs: object, output: Tensor | Sequence[Tensor]) -> None:
