@@ -66,6 +66,8 @@ def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
     while True:
         try:
             return action()
+        except FullDiskError:
+            raise
         # Of fsspec's file systems, each has exceptions of its own.
         except Exception as error:
             if deadline == math.inf:
@@ -73,8 +75,6 @@ def retry(address: str, purpose: str, action: Callable[[], T]) -> T:
                     "waiting for compute.storage %s, to %s (%s); tried again for %g minutes",
                     *(address, purpose, error, PATIENCE / 60),
                 )
-            if isinstance(error, FullDiskError):
-                raise
             # An upload may take longer than that, and fail at its end.
             deadline = min(deadline, time.monotonic() + PATIENCE)
             if time.monotonic() > deadline:

@@ -444,7 +444,9 @@ def test_a_slow_upload_that_fails_is_tried_again(cell: Cell, monkeypatch: pytest
     assert len(tries) == 2
 
 
-def test_a_full_disk_is_no_fault_of_the_address(cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_fault_of_the_address(
+    cell: Cell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     remote = Remote(cell.recipe.compute.storage_address)
     remote.make_folder("cells")
     remote.write(BytesIO(b"weights"), "cells/file")
@@ -455,6 +457,7 @@ def test_a_full_disk_is_no_fault_of_the_address(cell: Cell, tmp_path: Path, monk
     monkeypatch.setattr(address_module.shutil, "copyfileobj", full)
     with pytest.raises(UserError, match="file: No space left on device; make room"):
         retry(remote.address, "fetch it", lambda: remote.fetch("cells/file", tmp_path / "file"))
+    assert not caplog.records  # nobody waits for the address
 
 
 class Away:
