@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Preview:
             yield plan.oracle
         yield from absent_lines(plan.absent)
         for cell in plan.cells:
-            yield f"  {cell.name:<40} {self._fingerprint(cell) or '-':<16}  {self._decision(cell)}"
+            yield f"  {cell.name:<40} {cell.fingerprint[:16] if all_hashed(cell) else '-':<16}  {self._decision(cell)}"
         workers = (
             pluralized(compute.num_train_workers, "Ray Train workers")
             if compute.num_train_workers
@@ -87,20 +88,18 @@ class Preview:
         """Return whether MLflow holds a cell as finished; None: not known, since something that it reads is missing."""
         return cell.fingerprint in self.done if all_hashed(cell) else None
 
-    def selected(self, cell: Cell) -> bool:
-        """Return whether a cell is among those that --only selects."""
-        return cell.fingerprint in {own.fingerprint for own in self.plan.selected}
+    @cached_property
+    def selected(self) -> frozenset[str]:
+        """The fingerprints of the cells that --only selects."""
+        return frozenset(cell.fingerprint for cell in self.plan.selected)
 
     def _decision(self, cell: Cell) -> str:
         finished = self.finished(cell)
         if finished:
             return f"finished, run {self.done[cell.fingerprint].run_id}"
-        if not self.selected(cell):
+        if cell.fingerprint not in self.selected:
             return "not selected by --only"
         return "not known whether finished, since something it reads is missing" if finished is None else "to train"
-
-    def _fingerprint(self, cell: Cell) -> str | None:
-        return cell.fingerprint[:16] if all_hashed(cell) else None
 
     def record(self) -> dict[str, Any]:
         """Return the preview as JSON values. Bytes, floating-point operations, seconds and hours."""
@@ -116,7 +115,7 @@ class Preview:
                     "axes": cell.axes,
                     "seed": cell.seed,
                     "fingerprint": cell.fingerprint if all_hashed(cell) else None,
-                    "selected": self.selected(cell),
+                    "selected": cell.fingerprint in self.selected,
                     "finished": self.finished(cell),
                     "run_id": self.done[cell.fingerprint].run_id if cell.fingerprint in self.done else None,
                     "iterations": cell.recipe.schedule.iterations,
