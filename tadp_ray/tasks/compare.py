@@ -1,6 +1,7 @@
 """Compares systems by their folders of predictions, for all tasks."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,8 @@ def compare_maps(
     """
     pairs = run_all(
         {
-            name: lambda folder=folder, scorer=scorers[name]: accumulate_pairs(
-                folder, targets, scorer[0].accumulate, scorer[1]
-            )
-            for name, folder in systems.items()
+            name: partial(accumulate_pairs, systems[name], targets, metrics.accumulate, read)
+            for name, (metrics, read) in scorers.items()
         }
     )
     readers = [read for _, read in scorers.values()]

@@ -1,6 +1,7 @@
 """Scores detections in the formats of Pascal VOC and COCO, and compares systems by them."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def compare_detection(
         UserError: files are missing or invalid.
     """
     results = run_all(
-        {name: lambda path=path: accumulate_boxes(path, targets, classes, listed) for name, path in systems.items()}
+        {name: partial(accumulate_boxes, path, targets, classes, listed) for name, path in systems.items()}
     )
     truth, detections = results[0][0], [found for _, found, _ in results]
 
