@@ -193,7 +193,10 @@ def describe(
         )
         try:
             for row in described.iter_rows():
-                yield CaptionResults(**checked(json.loads(row["batch"])))
+                output = json.loads(row["batch"])
+                if "error" in output:
+                    raise UserError(output["error"])
+                yield CaptionResults(**output)
         except ray.exceptions.RayError as error:
             # A bug keeps its traceback; a process that died has none.
             if isinstance(error, ray.exceptions.RayTaskError) or "creation task" in str(error):
@@ -207,17 +210,6 @@ def describe(
 def captioner_class(settings: "CaptionerSettings") -> Any:
     """Return the class that is registered under the captioner's name."""
     return implementation(CAPTIONERS[settings.captioner].implementation)
-
-
-def checked(output: dict[str, Any]) -> dict[str, Any]:
-    """Return an actor's output.
-
-    Raises:
-        UserError: the actor could not load its model.
-    """
-    if "error" in output:
-        raise UserError(output["error"])
-    return output
 
 
 class Actor:

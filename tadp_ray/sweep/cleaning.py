@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from tadp_ray.config.cell import Cell
 from tadp_ray.errors import UserError
 from tadp_ray.files import is_locked
@@ -89,7 +87,7 @@ def read_cell(folder: Path) -> Cell | None:
     """Return the cell of a folder; None if it holds none, or one that other code wrote."""
     try:
         return Cell.of_record(json.loads((folder / CELL).read_bytes()))
-    except (OSError, ValueError, ValidationError):
+    except (OSError, ValueError):
         return None
 
 

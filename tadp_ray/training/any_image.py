@@ -11,7 +11,6 @@ import torch
 from tadp_ray.captions.prompts import Prompts
 from tadp_ray.captions.sources import Captions, Prompt
 from tadp_ray.conditioning.tokenizer import check_length
-from tadp_ray.config.recipe import Recipe
 from tadp_ray.data.sample import Dataset, Sample
 from tadp_ray.errors import UserError
 from tadp_ray.registry import ENCODINGS
@@ -119,7 +118,7 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
         return ""
     if ENCODINGS[recipe.caption.encoding].of_names:
         names = split_names(prompt) if isinstance(prompt, str) else tuple(prompt)
-        check_names(setup, recipe, names)
+        check_names(setup, names)
         return names
     if not isinstance(prompt, str):
         raise UserError(
@@ -136,19 +135,19 @@ def split_names(prompt: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in prompt.split(","))
 
 
-def check_names(setup: TrainSetup, recipe: Recipe, names: tuple[str, ...]) -> None:
+def check_names(setup: TrainSetup, names: tuple[str, ...]) -> None:
     """Check that the context of these names is as long as the contexts that the model was trained with.
 
     Raises:
         UserError: a name is empty or has no embedding, or there are too many or too few names.
     """
-    encoding = recipe.caption.encoding
+    caption, encoding = setup.recipe.caption, setup.recipe.caption.encoding
     if not names or not all(names):
         raise UserError(f"prompt: an empty name in {list(names)!r}; take it out (caption.encoding={encoding})")
-    unknown = [name for name in names if recipe.caption.embeddings and name not in setup.classes]
+    unknown = [name for name in names if caption.embeddings and name not in setup.classes]
     if unknown:
         raise UserError(
-            f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(recipe.caption.embeddings)!r}; its names are "
+            f"prompt: {unknown[0]!r} is no class of caption.embeddings={str(caption.embeddings)!r}; its names are "
             f"{', '.join(setup.classes)}"
         )
     if (length := setup.contexts([names]).shape[1]) != setup.prompt_tokens:
