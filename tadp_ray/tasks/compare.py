@@ -1,6 +1,6 @@
 """Compares systems by their folders of predictions, for all tasks."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.pictures.comparison import Comparison, Draw, Folders, ImageScore, PixelScore
 from tadp_ray.tasks.base import Metrics
 from tadp_ray.tasks.pairs import Read, accumulate_pairs, by_name
+from tadp_ray.tasks.per_image import images_class
 
 
 def compare_maps(
@@ -19,7 +20,7 @@ def compare_maps(
     images: Path,
     classes: tuple[str, ...],
     scorers: Mapping[str, tuple[Metrics, Read]],
-    scores: Callable[[Sequence[Mapping]], np.ndarray],
+    task: str,
     score: ImageScore,
     draw: Draw,
     pixel_score: PixelScore,
@@ -32,7 +33,7 @@ def compare_maps(
         images: folder of the images.
         classes: class names in index order; empty without classes.
         scorers: metrics and reader of each system.
-        scores: (per-image records of the metrics) -> score (N,) of each image.
+        task: whose per-image results give the score of each image.
         score: description of these scores.
         draw: draws maps.
         pixel_score: score of each pixel.
@@ -47,12 +48,13 @@ def compare_maps(
         }
     )
     readers = [read for _, read in scorers.values()]
+    results = [images_class(task)(task, classes, tuple(metrics.images)) for metrics, _ in scorers.values()]
     return Comparison(
         classes=classes,
         systems=tuple(systems),
         ids=tuple(pairs[0]),
         score=score,
-        scores=np.stack([scores(metrics.images) for metrics, _ in scorers.values()]),
+        scores=np.stack([each.image_scores for each in results]),
         images=images_of(images, pairs[0]),
         read=lambda system, name: readers[system](*pairs[system][name]),
         draw=draw,

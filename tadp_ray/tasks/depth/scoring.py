@@ -1,9 +1,8 @@
 """Scores folders of depth maps, and compares systems by them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,7 +11,6 @@ from tadp_ray.tasks.compare import compare_maps
 from tadp_ray.tasks.depth.drawing import draw_depth
 from tadp_ray.tasks.depth.files import depth_reader
 from tadp_ray.tasks.depth.metrics import DepthMetrics
-from tadp_ray.tasks.depth.per_image import DepthImages
 from tadp_ray.tasks.pairs import accumulate_pairs
 
 SCORE = ImageScore(meaning="RMSE in metres, negative", text="RMSE {:.3f} m", pixels="negative squared error")
@@ -70,7 +68,4 @@ def compare_depth(
         error = found.nan_to_num(posinf=max_depth) - truth
         return torch.where(metrics.scored(truth), -error.square(), 0)
 
-    def scores(records: Sequence[Mapping]) -> np.ndarray:
-        return DepthImages("depth", (), tuple(records)).image_scores
-
-    return compare_maps(systems, targets, images, (), scorers, scores, SCORE, draw_depth, negative_error)
+    return compare_maps(systems, targets, images, (), scorers, "depth", SCORE, draw_depth, negative_error)

@@ -1,10 +1,9 @@
 """Scores folders of label maps, and compares systems by them."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from torch import Tensor
 
 from tadp_ray.data.sample import IGNORE
@@ -15,7 +14,6 @@ from tadp_ray.tasks.pairs import accumulate_pairs
 from tadp_ray.tasks.segmentation.drawing import draw_labels
 from tadp_ray.tasks.segmentation.files import label_reader
 from tadp_ray.tasks.segmentation.metrics import SegmentationMetrics
-from tadp_ray.tasks.segmentation.per_image import SegmentationImages
 
 SCORE = ImageScore(
     meaning="mean IoU of the classes that the image shows, in percent",
@@ -68,11 +66,7 @@ def compare_segmentation(
     """
     read = label_reader(classes, ignore, reduce_zero_label)
     scorers = {name: (SegmentationMetrics(classes), read) for name in systems}
-
-    def scores(records: Sequence[Mapping]) -> np.ndarray:
-        return SegmentationImages("segmentation", tuple(classes), tuple(records)).image_scores
-
-    return compare_maps(systems, targets, images, tuple(classes), scorers, scores, SCORE, draw_labels, correct)
+    return compare_maps(systems, targets, images, tuple(classes), scorers, "segmentation", SCORE, draw_labels, correct)
 
 
 def correct(found: Tensor, truth: Tensor) -> Tensor:
