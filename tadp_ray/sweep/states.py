@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -108,16 +109,19 @@ class SweepReport:
 
 def sweep_reports(store: Store, storage: Path) -> list[SweepReport]:
     """Return the sweeps of a store, the one that was last started first; `storage` is looked at for a running one."""
-    running, plans = running_sweep(storage), dict[str, SweepRun]()
-    entries = sweep_entries(store)
-    for entry in entries:
-        # A plan of other code has no cells that could be read; the sweep is listed all the same.
-        try:
-            plans[entry.run_id] = read_sweep(store, entry.run_id)
-        except UserError:
-            continue
+    running, entries = running_sweep(storage), sweep_entries(store)
+    plans = readable_sweeps(store, entries)
     done = finished(store, list({cell.fingerprint for plan in plans.values() for cell in plan.cells}))
     return [sweep_report(entry, plans.get(entry.run_id), done, running) for entry in entries]
+
+
+def readable_sweeps(store: Store, entries: Sequence[SweepEntry]) -> dict[str, SweepRun]:
+    """Return the sweeps by the ids of their runs, but for those whose plans other code wrote, or that are incomplete."""
+    found: dict[str, SweepRun] = {}
+    for entry in entries:
+        with suppress(UserError):
+            found[entry.run_id] = read_sweep(store, entry.run_id)
+    return found
 
 
 def sweep_report(
@@ -221,12 +225,8 @@ def find_cell(store: Store, words: Sequence[str], name: str | None, storage: Pat
             )
         return the_one(said, plan.cells, fitting)
     wanted = fingerprint_of(store, digits) or digits
-    cells: dict[str, Cell] = {}
-    for entry in sweep_entries(store, name):
-        try:
-            cells |= {cell.fingerprint: cell for cell in read_sweep(store, entry.run_id).cells}
-        except UserError:
-            continue
+    plans = readable_sweeps(store, sweep_entries(store, name)).values()
+    cells = {cell.fingerprint: cell for plan in plans for cell in plan.cells}
     fitting = [cell for fingerprint, cell in cells.items() if fingerprint.startswith(wanted)]
     return the_one(said, list(cells.values()), fitting)
 
