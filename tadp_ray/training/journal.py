@@ -70,7 +70,7 @@ class JournalReader:
             file.seek(self._offset)
             whole, end, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(end)
-        return [record for record in records_of(whole) if self._filter.matches(record)]
+        return list(filter(self._filter.matches, records_of(whole)))
 
 
 def check_journal(folder: Path, fingerprint: str, remedy: str = "move this folder away, then run this again") -> None:
@@ -91,17 +91,13 @@ def check_journal(folder: Path, fingerprint: str, remedy: str = "move this folde
 
 def final_metrics(folder: Path, fingerprint: str) -> dict[str, float] | None:
     """Return the final metrics of a training, None if it has not finished; records of another training are ignored."""
-    records = RecordFilter(fingerprint)
-    for record in read_journal(folder):
-        if records.matches(record) and record["type"] == "finished":
-            return record["metrics"]
-    return None
+    own = filter(RecordFilter(fingerprint).matches, read_journal(folder))
+    return next((record["metrics"] for record in own if record["type"] == "finished"), None)
 
 
 def start_of(folder: Path, fingerprint: str) -> int | None:
     """Return when a training began, in ms since 1970, which is the start of its run; None if it has no journal."""
-    records = RecordFilter(fingerprint)
-    return next((milliseconds(record) for record in read_journal(folder) if records.matches(record)), None)
+    return next(map(milliseconds, filter(RecordFilter(fingerprint).matches, read_journal(folder))), None)
 
 
 def milliseconds(record: dict[str, Any]) -> int:

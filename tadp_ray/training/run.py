@@ -157,12 +157,10 @@ def build_model(setup: TrainSetup, device: torch.device) -> TADP:
     """Build the model of a setup on a device; the frozen networks are moved there too."""
     pretrained, recipe = setup.pretrained.to(device), setup.recipe
     encoders = [encoder.to(device) for encoder in setup.encoders]
-    built = make_model(pretrained, recipe.model, len(setup.classes), setup.prompt_tokens, setup.view, encoders).to(
-        device
-    )
-    if setup.recipe.compute.gradient_checkpointing:
-        built.backbone.enable_gradient_checkpointing()
-    return built
+    model = make_model(pretrained, recipe.model, len(setup.classes), setup.prompt_tokens, setup.view, encoders)
+    if recipe.compute.gradient_checkpointing:
+        model.backbone.enable_gradient_checkpointing()
+    return model.to(device)
 
 
 def keep_best(path: Path, state: TrainState) -> None:
