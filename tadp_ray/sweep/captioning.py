@@ -261,12 +261,8 @@ def describe_batch(captioner: Any, batch: Iterable[dict[str, str]]) -> CaptionRe
 
 def with_progress(results: Iterable[CaptionResults], work: Sequence[Sequence[Any]]) -> Iterator[CaptionResults]:
     """Yield batches and show progress: a bar in a terminal, a line every half minute in a log file."""
-    console, last_line, done, total = (
-        Console(stderr=True, markup=False, highlight=False),
-        time.monotonic(),
-        0,
-        sum(map(len, work)),
-    )
+    console, total = Console(stderr=True, markup=False, highlight=False), sum(map(len, work))
+    last_line, done = time.monotonic(), 0
     console.print(f"captioning {pluralized(total, 'images')}")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("captioning", total=total)

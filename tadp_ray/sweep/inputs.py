@@ -156,4 +156,4 @@ def with_absolute_encoders(context: ContextConfig) -> ContextConfig:
 
 def absolute_if_here(place: str) -> str:
     """Return the absolute path of a file or folder; `pocket`, or what is not here and so perhaps a hub id, unchanged."""
-    return str(Path(place).absolute()) if place != "pocket" and Path(place).exists() else place
+    return str(Path(place).absolute()) if place != POCKET and Path(place).exists() else place

@@ -82,8 +82,8 @@ class SweepProgress:
         parts: list[Text | Table] = [self._head(states)]
         if training:
             parts.append(self._table(training[:lines], final_seconds(states), evaluation_seconds(states)))
-        if hidden := len(training) - lines:
-            parts += [Text(f"and {hidden} more cells in training", style="dim")] if hidden > 0 else []
+        if (hidden := len(training) - lines) > 0:
+            parts.append(Text(f"and {hidden} more cells in training", style="dim"))
         for state in failed[:FAILURES]:
             text = Text.assemble(("failed ", "bold red"), f"{state.cell.name}: {state.reason}")
             text.no_wrap, text.overflow = True, "ellipsis"

@@ -49,10 +49,9 @@ def plan_search(recipe: Path, file: Path, overrides: Sequence[str], seed: int) -
             f"{file}: grace_period={search.grace_period}: is more than the {steps} steps of a candidate (schedule.iterations); "
             "lower it, or --set schedule.iterations=STEPS"
         )
-    cells, hashed, datasets = [], {}, Datasets(recipes[0].compute.folder)
+    name, cells, hashed, datasets = f"{recipe.stem}-{file.stem}", [], {}, Datasets(recipes[0].compute.folder)
     absent_prerequisites(recipes, recipe.parent.parent, dry=False)
     for point, resolved in zip(points, map(with_absolute_paths, recipes), strict=True):
-        name = f"{recipe.stem}-{file.stem}"
         contents = cell_inputs(resolved, datasets, hashed)
         cells.append(Cell(experiment=name, seed=seed, axes=point, recipe=resolved, **contents))
     question = f"Which {' and '.join(search.space)} suit {recipe.name}?"

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import diffusers
 from diffusers import DDIMScheduler, DDPMScheduler, SchedulerMixin
@@ -18,7 +18,6 @@ Predicts = Literal["epsilon", "v_prediction", "sample"]
 """Prediction type of a denoiser: the noise, the velocity, or the clean latents."""
 Predict = Callable[[Tensor, Tensor, Tensor], Tensor]
 """A denoiser's prediction (B, C, h, w) from noisy latents (B, C, h, w), timesteps (B,) and contexts (B, L, D)."""
-PREDICTS: tuple[Predicts, ...] = ("epsilon", "v_prediction", "sample")
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def load_schedule(weights: str, parts: Sequence[str] = PARTS) -> NoiseSchedule:
             "trained with betas, or the scheduler that it was trained with"
         )
     predicts = sampler.config.get("prediction_type")
-    if predicts not in PREDICTS:
+    if predicts not in get_args(Predicts):
         raise UserError(f"{path}: prediction_type={predicts!r}: expected epsilon, v_prediction or sample")
     return NoiseSchedule(sampler)
 
