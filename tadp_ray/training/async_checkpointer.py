@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tadp_ray.errors import UserError
 from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
-from tadp_ray.training.reporter import Reporter
+from tadp_ray.training.reporter import Reporter, checkpoints
 from tadp_ray.training.state import TrainState
 
 
@@ -27,7 +27,7 @@ class AsyncCheckpointer:
     Args:
         path: file of the newest checkpoint; the previous one is kept beside it.
         fingerprint: fingerprint of the training.
-        reporter: lists the checkpoints to resume from, and receives a report of each checkpoint.
+        reporter: receives a report of each checkpoint.
         is_due: (step, minutes since the last checkpoint or the start) -> whether to write one.
     """
 
@@ -45,7 +45,8 @@ class AsyncCheckpointer:
         Raises:
             UserError: the checkpoint belongs to another training, or does not fit the model.
         """
-        resumed = checkpoint.resume(self._reporter.resume_from(), model, optimizer, lr_scheduler, self._fingerprint)
+        found = checkpoints(self._path.parent, self._path.name)
+        resumed = checkpoint.resume(found, model, optimizer, lr_scheduler, self._fingerprint)
         if resumed is None:
             return TrainState()
         path, facts = resumed

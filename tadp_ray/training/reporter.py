@@ -1,4 +1,4 @@
-"""Reporters: where a training reports its metrics, and where it finds the checkpoints to resume from.
+"""Reporters, to which a training reports its metrics, and the checkpoints in its folder.
 
 `Journal` is the reporter of every cell. It writes to the cell's folder only, so a training depends on no network, server
 or scheduler.
@@ -30,13 +30,10 @@ Watch = Callable[[int, Mapping[str, float]], None]
 
 
 class Reporter(Protocol):
-    """Receives the metrics of a training, and lists its checkpoints."""
+    """Receives the metrics of a training."""
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Report the metrics of an optimizer step, counted from 1, and the path of a checkpoint of that step."""
-
-    def resume_from(self) -> list[Path]:
-        """Return the checkpoints of an interrupted training, newest first."""
 
 
 class Journal:
@@ -83,10 +80,6 @@ class Journal:
         """Append the metrics of one step."""
         saved = {"checkpoint": str(checkpoint)} if checkpoint else {}
         self._write({"type": "metrics", "step": step, "metrics": dict(metrics), **saved})
-
-    def resume_from(self) -> list[Path]:
-        """Return the cell's checkpoints, newest first."""
-        return checkpoints(self.folder)
 
     def finish(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the final metrics and delete the checkpoints; a finished cell is never trained again."""
@@ -144,23 +137,12 @@ class WatchedReporter:
         if self._metric in metrics and step < self._last:
             self._watch(step, {self._metric: metrics[self._metric]})
 
-    def resume_from(self) -> list[Path]:
-        """Return the cell's checkpoints, newest first."""
-        return self._journal.resume_from()
-
 
 class NullReporter:
-    """The reporter of processes other than the main one: it finds checkpoints and reports nothing."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    """The reporter of processes other than the main one, which report nothing."""
 
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         """Do nothing."""
-
-    def resume_from(self) -> list[Path]:
-        """Return the cell's checkpoints, newest first."""
-        return checkpoints(self._folder)
 
 
 def progress_line(step: int, steps: int, metrics: Mapping[str, float]) -> str:

@@ -55,7 +55,7 @@ def train_cell(
         UserError: the recipe, the data or a checkpoint do not fit.
     """
     if not ProcessGroup.current().is_main_process:
-        return run(cell, device, NullReporter(cell.folder), cache)
+        return run(cell, device, NullReporter(), cache)
     with Journal(cell.folder, cell.fingerprint, command=command) as journal:
         metrics = final_metrics(cell.folder, cell.fingerprint)
         if metrics is None:

@@ -170,7 +170,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 class Recorder:
-    """A reporter that keeps what it is told; there is nothing to resume."""
+    """A reporter that keeps what it is told."""
 
     def __init__(self) -> None:
         self.steps: list[dict[str, Any]] = []
@@ -178,9 +178,6 @@ class Recorder:
     def report(self, step: int, metrics: Mapping[str, float], checkpoint: Path | None = None) -> None:
         kept = {name: value for name, value in metrics.items() if name != "seconds_per_step"}
         self.steps.append({"step": step, **kept})
-
-    def resume_from(self) -> list[Path]:
-        return []
 
 
 def machine() -> dict[str, str]:

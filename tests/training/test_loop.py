@@ -75,7 +75,7 @@ class Toy:
     ) -> TrainState:
         main = self.trainer.world.is_main_process
         with (
-            Journal(self.folder, FINGERPRINT) if main else nullcontext(NullReporter(self.folder)) as reporter,
+            Journal(self.folder, FINGERPRINT) if main else nullcontext(NullReporter()) as reporter,
             AsyncCheckpointer(self.folder / CHECKPOINT, FINGERPRINT, reporter, is_due) as checkpointer,
         ):
             state = checkpointer.resume(self.model, self.optimizer, self.trainer.lr_scheduler)

@@ -41,7 +41,7 @@ from tadp_ray.training.async_checkpointer import AsyncCheckpointer
 from tadp_ray.training.distributed import ProcessGroup
 from tadp_ray.training.journal import check_journal, final_metrics, read_journal
 from tadp_ray.training.loop import Trainer
-from tadp_ray.training.reporter import Journal, NullReporter, Reporter, checkpoints, progress_line
+from tadp_ray.training.reporter import Journal, NullReporter, Reporter, progress_line
 from tadp_ray.training.rng import generator
 from tadp_ray.training.state import TrainState
 
@@ -162,7 +162,7 @@ def _worker(
                 journal.finish(plan.unet_steps, metrics)
             delete_cache(folder / PRETRAINING_FOLDER)
         else:
-            stages(job(reporter=NullReporter(folder / PRETRAINING_FOLDER), say=say))
+            stages(job(reporter=NullReporter(), say=say))
     except UserError as error:
         # torch.multiprocessing passes on only the traceback of an exception in a spawned process.
         if store is not None:
@@ -225,10 +225,6 @@ class StageReporter:
             mean = sum(self._losses) / len(self._losses)
             self._job.say(f"{self._name}: {progress_line(step, self._steps, {**metrics, 'loss': mean})}")
             self._printed, self._losses = time.monotonic(), []
-
-    def resume_from(self) -> list[Path]:
-        """Return the stage's checkpoints, newest first."""
-        return checkpoints(self._job.work, f"{self._name}.safetensors")
 
 
 def train(

@@ -308,9 +308,7 @@ def test_the_first_fifth_of_the_steps_shows_close_ups_alone(tmp_path: Path, monk
     monkeypatch.setattr(pretrain_module, "caption_errors", note)
     numbers = [SimpleNamespace(draw=lambda rng, number=number: str(number)) for number in range(50)]
     latents = torch.arange(50.0)[:, None, None, None].expand(50, 4, 8, 8), torch.zeros(50, 4, 8, 8)
-    job = pretrain_module.PretrainJob(
-        plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), NullReporter(tmp_path), print
-    )
+    job = pretrain_module.PretrainJob(plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), NullReporter(), print)
     vae = build_vae(plan.size)
     pretrain_module.train_denoiser(job, SimpleNamespace(captions=lambda: numbers), vae, latents, held_out=None)
     close_ups = {*range(0, 50, 3)}
@@ -327,7 +325,7 @@ def test_the_moving_average_keeps_no_graph_of_earlier_steps(tmp_path: Path, monk
         assert all(parameter.requires_grad for parameter in model["trained"].parameters())
 
     monkeypatch.setattr(pretrain_module, "train", after_two_steps)
-    plan, reporter = Pretraining(**TINY), NullReporter(tmp_path)
+    plan, reporter = Pretraining(**TINY), NullReporter()
     job = pretrain_module.PretrainJob(plan, tmp_path, None, torch.device("cpu"), ProcessGroup(), reporter, print)
     latents = torch.zeros(2, 4, 8, 8), torch.zeros(2, 4, 8, 8)
     captions = SimpleNamespace(captions=lambda: [])
