@@ -149,6 +149,16 @@ def acquire_lock(path: Path, patience: float = 0.0) -> "BaseFileLock":
     return lock
 
 
+@contextmanager
+def locked(path: Path, patience: float = 0.0) -> Iterator[None]:
+    """Hold a lock during the block; arguments and errors are those of `acquire_lock`."""
+    lock = acquire_lock(path, patience)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def is_locked(path: Path) -> bool:
     """Return whether another process holds a lock; nothing is created, and it may be another user's.
 

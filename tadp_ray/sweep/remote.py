@@ -15,7 +15,7 @@ from typing import BinaryIO
 from tadp_ray.config.cell import Cell
 from tadp_ray.config.fingerprint import sha256_of
 from tadp_ray.errors import UserError
-from tadp_ray.files import FileState, acquire_lock, drafted, file_state, is_draft, user_cache
+from tadp_ray.files import FileState, drafted, file_state, is_draft, locked, user_cache
 from tadp_ray.layout import (
     ALIVE,
     BEST,
@@ -55,11 +55,8 @@ class SyncedFolder:
             UserError: another process trains this cell here, or the download failed for minutes.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(self._folder / LOCK, LOCK_SECONDS)
-        try:
+        with locked(self._folder / LOCK, LOCK_SECONDS):
             retry(self._remote.address, f"fetch {self._path}", self._fetch)
-        finally:
-            lock.release()
 
     def _fetch(self) -> None:
         self.clear()

@@ -1,16 +1,12 @@
 """The storage of a sweep: one sweep at a time. Imports no Ray, so that a taken folder is told at once."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
 
 from tadp_ray.config.compute import ComputeConfig
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import locked
 from tadp_ray.layout import SWEEP_LOCK, SWEEP_PROCESS
-
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
 
 
 def check_storage(compute: ComputeConfig) -> None:
@@ -20,7 +16,8 @@ def check_storage(compute: ComputeConfig) -> None:
         UserError: another sweep holds it.
     """
     if (compute.folder / SWEEP_LOCK).exists():
-        lock_storage(compute).release()
+        with locked_folder(compute):
+            pass
 
 
 @contextmanager
@@ -30,8 +27,7 @@ def locked_storage(compute: ComputeConfig) -> Iterator[None]:
     Raises:
         UserError: the storage cannot be written, or another sweep uses it.
     """
-    lock = lock_storage(compute)
-    try:
+    with locked_folder(compute):
         if (address := compute.storage_address) is None:
             yield
             return
@@ -42,28 +38,24 @@ def locked_storage(compute: ComputeConfig) -> Iterator[None]:
         Remote(address).write_marker()
         with claimed(address, compute.folder):
             yield
-    finally:
-        lock.release()
 
 
-def lock_storage(compute: ComputeConfig) -> "BaseFileLock":
-    """Lock the storage folder on this machine, and delete the mark that a killed sweep has left.
+@contextmanager
+def locked_folder(compute: ComputeConfig) -> Iterator[None]:
+    """Lock the storage folder on this machine during the block, and delete the mark that a killed sweep has left.
 
     Raises:
         UserError: the storage cannot be written, or another sweep holds the lock.
     """
-    try:
-        compute.folder.mkdir(parents=True, exist_ok=True)
-        # Commands that look whether a sweep is running hold the lock for a moment.
-        lock = acquire_lock(compute.folder / SWEEP_LOCK, patience=1)
+    with ExitStack() as held:
         try:
+            compute.folder.mkdir(parents=True, exist_ok=True)
+            # Commands that look whether a sweep is running hold the lock for a moment.
+            held.enter_context(locked(compute.folder / SWEEP_LOCK, patience=1))
             (compute.folder / SWEEP_PROCESS).unlink(missing_ok=True)
-        except BaseException:
-            lock.release()
-            raise
-        return lock
-    except OSError as error:
-        raise UserError(
-            f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
-            "--set compute.storage"
-        ) from None
+        except OSError as error:
+            raise UserError(
+                f"compute.storage {compute.folder}: cannot be written ({error.strerror}); name another folder with "
+                "--set compute.storage"
+            ) from None
+        yield

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import acquire_lock, locked
 from tadp_ray.layout import CELL, CELLS, JOURNAL, LOCK, PERSONALIZATION, PRETRAINING, SWEEP_LOCK
 from tadp_ray.tracking.client import StoreError, first_line
 from tadp_ray.tracking.personalization import read_job_run_spec
@@ -43,7 +43,7 @@ def flush(store: Store, storage: Path, echo: Callable[[str], None]) -> None:
     with ExitStack() as locks:
         # A running sweep sends its cells itself, and two senders of one journal would create two runs.
         for parent in {folder.parents[1] for folder in folders if folder.parent.name == CELLS}:
-            locks.callback(acquire_lock(parent / SWEEP_LOCK).release)
+            locks.enter_context(locked(parent / SWEEP_LOCK))
         for folder in folders:
             try:
                 line, count = flush_one(store, folder)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, write_json
+from tadp_ray.files import locked, write_json
 from tadp_ray.layout import ARTIFACTS, CELL, PLAN
 from tadp_ray.tracking.sqlite import MAKING_PATIENCE, PATIENCE, artifacts_beside
 
@@ -39,16 +39,13 @@ def follow(file: Path) -> None:
                 "%s: a sweep is running here that knows this folder as %s; its files are there", file.parent, old
             )
             return
-        lock = acquire_lock(file.with_name(f"{file.name}.lock"), MAKING_PATIENCE)
-        try:
+        with locked(file.with_name(f"{file.name}.lock"), MAKING_PATIENCE):
             # Another process may have rewritten it by now.
             if former_folder(file):
                 log.warning("%s: moved or copied from %s; the paths in its MLflow store were updated", file.parent, old)
                 # The database is last, so that all is done again after a process that was killed.
                 rewrite_records(old, artifacts_beside(file))
                 rewrite_database(file, old)
-        finally:
-            lock.release()
     except (OSError, sqlite3.Error) as error:
         raise UserError(
             f"{file}: cannot be adapted to the folder in which it is now ({error}); change the permissions of both"

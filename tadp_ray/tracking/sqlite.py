@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, replace_on_disk
+from tadp_ray.files import locked, replace_on_disk
 from tadp_ray.layout import ARTIFACTS
 from tadp_ray.tracking.client import PREFIX, first_line, mlflow_errors, named_driver
 
@@ -122,8 +122,7 @@ def make_database(file: Path) -> None:
     draft = file.with_name(f"{file.name}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        lock = acquire_lock(file.with_name(f"{file.name}.lock"), MAKING_PATIENCE)
-        try:
+        with locked(file.with_name(f"{file.name}.lock"), MAKING_PATIENCE):
             if check_database(file):
                 return
             # SQLite would take the leftovers of a killed process for a part of the new file.
@@ -131,8 +130,6 @@ def make_database(file: Path) -> None:
                 left.unlink(missing_ok=True)
             create_tables(draft, artifacts_beside(file))
             replace_on_disk(draft, file)
-        finally:
-            lock.release()
     except (*mlflow_errors(), sqlite3.Error) as error:
         raise UserError(
             f"{file}: cannot be created ({first_line(error)}); change the permissions of its folder, or name another store "

@@ -13,7 +13,7 @@ from torch import Tensor
 from tadp_ray.captions.sources import Prompt
 from tadp_ray.conditioning.text_encoder import Encoder
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import locked
 from tadp_ray.layout import LOCK
 from tadp_ray.tensors import tensor_names
 from tadp_ray.training.checkpoint import Damaged, TensorFile, open_labelled, readable, write_tensors
@@ -93,15 +93,12 @@ class ContextCache:
     def _encode_file(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> int:
         """Write one file of the contexts that the folder lacks; return their number."""
         # For one file, since a large text encoder takes hours for all of a data set's captions.
-        lock = acquire_lock(folder / LOCK, patience=3600)
-        try:
+        with locked(folder / LOCK, patience=3600):
             self._open(folder, key, needed)
             missing = [name for name in needed if name not in self._files][:PER_FILE]
             if missing:
                 contexts = zip(missing, self._encode_all([needed[name] for name in missing]), strict=True)
                 write_tensors(folder / f"{missing[0]}.safetensors", dict(contexts), {"contexts": key})
-        finally:
-            lock.release()
         return len(missing)
 
     def _open(self, folder: Path, key: str, needed: Mapping[str, Prompt]) -> None:

@@ -12,7 +12,7 @@ from tadp_ray.backbones.base import Posterior
 from tadp_ray.config.cell import LOCATIONS
 from tadp_ray.config.fingerprint import changed, sha256_of
 from tadp_ray.data.pixels import Pixels, channels_first, normalized, stretching
-from tadp_ray.files import acquire_lock
+from tadp_ray.files import locked
 from tadp_ray.layout import LATENTS
 from tadp_ray.training import checkpoint
 from tadp_ray.training.distributed import ProcessGroup
@@ -187,11 +187,8 @@ def shared_tensors(
 
     def file_of(part: int) -> checkpoint.TensorFile:
         path = folder / f"{part:05}.safetensors"
-        lock = acquire_lock(path.with_suffix(".lock"), patience=3600)
-        try:
+        with locked(path.with_suffix(".lock"), patience=3600):
             return checkpoint.cached(path, {"latents": key}, lambda: (make(parts[part]), {}))
-        finally:
-            lock.release()
 
     own = {part: file_of(part) for part in range(world.rank, len(parts), world.size)}
     world.barrier()

@@ -18,7 +18,7 @@ from typing import Any, Protocol, Self
 
 from tadp_ray.addresses import masked
 from tadp_ray.errors import UserError
-from tadp_ray.files import acquire_lock, is_draft, sync, write_text
+from tadp_ray.files import is_draft, locked, sync, write_text
 from tadp_ray.layout import CHECKPOINT, JOURNAL, LOCK, STOPPED, TRACEBACK, WORKER_LOG
 from tadp_ray.training.journal import check_journal
 from tadp_ray.training.provenance import provenance
@@ -56,8 +56,7 @@ class Journal:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as held:
-            self._lock = acquire_lock(folder / LOCK, patience)
-            held.callback(self._lock.release)
+            held.enter_context(locked(folder / LOCK, patience))
             check_journal(folder, fingerprint)
             # A process that was killed while writing leaves a draft. Heartbeat files are briefly drafts too, so a draft may
             # disappear meanwhile.

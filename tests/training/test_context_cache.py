@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -46,19 +47,15 @@ def test_a_later_sweep_encodes_only_new_prompts(tmp_path: Path, monkeypatch: pyt
 def test_processes_take_turns_a_file_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else the second of two waits until all of a data set is encoded, which takes a large text encoder hours."""
     monkeypatch.setattr(context_cache, "PER_FILE", 2)
-    acquire, first, second = context_cache.acquire_lock, Encoder(), Encoder()
+    locked, first, second = context_cache.locked, Encoder(), Encoder()
 
-    def interrupted(path: Path, patience: float) -> object:
-        monkeypatch.setattr(context_cache, "acquire_lock", acquire)
-        lock = acquire(path, patience=patience)
+    def interrupted(path: Path, patience: float) -> AbstractContextManager[None]:
         if first.asked:
-            lock.release()
+            monkeypatch.setattr(context_cache, "locked", locked)
             ContextCache(second).warm(tmp_path, "key", list("abcde"))
-            return acquire(path, patience=patience)
-        monkeypatch.setattr(context_cache, "acquire_lock", interrupted)
-        return lock
+        return locked(path, patience)
 
-    monkeypatch.setattr(context_cache, "acquire_lock", interrupted)
+    monkeypatch.setattr(context_cache, "locked", interrupted)
     cache = ContextCache(first)
     cache.warm(tmp_path, "key", list("abcde"))
     assert first.asked == ["a", "b"] and second.asked == ["c", "d", "e"]
