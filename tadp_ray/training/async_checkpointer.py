@@ -1,5 +1,6 @@
 """Writes checkpoints and weights in the background: a step waits for a copy of its tensors, not for the disk."""
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +17,8 @@ from tadp_ray.tensors import not_finite
 from tadp_ray.training import checkpoint
 from tadp_ray.training.reporter import Reporter, checkpoints
 from tadp_ray.training.state import TrainState
+
+log = logging.getLogger(__name__)
 
 
 class AsyncCheckpointer:
@@ -42,17 +45,24 @@ class AsyncCheckpointer:
     def resume(self, model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR) -> TrainState:
         """Load the newest complete checkpoint into model, optimizer and scheduler; return its state, or a fresh one.
 
+        Damaged checkpoints are logged and deleted.
+
         Raises:
             UserError: the checkpoint belongs to another training, or does not fit the model.
         """
         found = checkpoints(self._path.parent, self._path.name)
-        resumed = checkpoint.resume(found, model, optimizer, lr_scheduler, self._fingerprint)
-        if resumed is None:
-            return TrainState()
-        path, facts = resumed
-        state = TrainState(**facts["state"])
-        self._reporter.report(state.step, {}, path)
-        return state
+        for place, path in enumerate(found):
+            try:
+                facts = checkpoint.load(path, model, optimizer, lr_scheduler, self._fingerprint)
+            except checkpoint.Damaged as error:
+                log.warning("%s; going on from %s", error, "the one before" if found[place + 1 :] else "the start")
+                # The next checkpoint keeps the previous one beside it, which must be a complete one.
+                path.unlink(missing_ok=True)
+                continue
+            state = TrainState(**facts["state"])
+            self._reporter.report(state.step, {}, path)
+            return state
+        return TrainState()
 
     def due(self, step: int) -> bool:
         """Return whether a checkpoint is due."""

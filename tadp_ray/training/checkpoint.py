@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -215,30 +215,6 @@ def write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
     if path.is_file():
         os.replace(path, previous_checkpoint(path))
     write_tensors(path, tensors, facts)
-
-
-def resume(
-    found: Sequence[Path], model: nn.Module, optimizer: Optimizer, lr_scheduler: LambdaLR, fingerprint: str
-) -> tuple[Path, dict[str, Any]] | None:
-    """Load the newest complete checkpoint of `found`, which lists the newest first.
-
-    Damaged checkpoints are logged and deleted.
-
-    Returns: its path and facts; None if no checkpoint is complete.
-
-    Raises:
-        UserError: the checkpoint belongs to another training, or does not fit the model.
-    """
-    for place, path in enumerate(found):
-        try:
-            facts = load(path, model, optimizer, lr_scheduler, fingerprint)
-        except Damaged as error:
-            log.warning("%s; going on from %s", error, "the one before" if found[place + 1 :] else "the start")
-            # The next checkpoint keeps the previous one beside it, which must be a complete one.
-            path.unlink(missing_ok=True)
-            continue
-        return path, facts
-    return None
 
 
 def load(
