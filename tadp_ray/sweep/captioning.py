@@ -64,13 +64,13 @@ def caption_photographs(
     lock = lock_store(out)
     try:
         done = read_captioned(out, captioner)
-        partial = ResumeLog(partial_file(out), captioner)
-        done.update(partial.described)
+        unfinished = ResumeLog(partial_file(out), captioner)
+        done.update(unfinished.described)
         with ThreadPoolExecutor() as pool:
             hashes = dict(zip(images, pool.map(hash_file, images.values()), strict=True))
         if work := batches(images, hashes, done, settings.batch):
             for batch in with_progress(describe(work, settings, actors, address), work):
-                partial.add(batch)
+                unfinished.add(batch)
                 done.update(batch)
         failed = {name: error for name, error in done.failed.items() if name in images}
         if not done.captions:
@@ -80,7 +80,7 @@ def caption_photographs(
         captions = {name: (text,) for name, text in done.captions.items()}
         header = {"captioner": {"model": settings.model, **captioner}, "failed": done.failed}
         CaptionStore(captions, header | {"images_sha256": done.images_sha256}).write(out)
-        partial.path.unlink()
+        unfinished.path.unlink()
         return failed
     finally:
         # Nothing was captioned.

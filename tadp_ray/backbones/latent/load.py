@@ -155,15 +155,15 @@ def load_part(loader: type, path: Path, part: str) -> nn.Module:
         # Some shapes differ, and the loaders report none or only the first. A second, slow load lists them all.
         slow = {"low_cpu_mem_usage": False} if issubclass(loader, ModelMixin) else {}
         network, info = load(ignore_mismatched_sizes=True, **slow)
-    differing = [
+    problems = [
         f"{name} {tuple(stored)} where {part}/config.json means {tuple(meant)}"
         for name, stored, meant in sorted(info["mismatched_keys"])
     ]
-    differing += [f"{name} is missing" for name in sorted(info["missing_keys"])]
-    differing += [f"{name} has no place in the configured network" for name in sorted(info["unexpected_keys"])]
-    if differing:
+    problems += [f"{name} is missing" for name in sorted(info["missing_keys"])]
+    problems += [f"{name} has no place in the configured network" for name in sorted(info["unexpected_keys"])]
+    if problems:
         raise UserError(
-            f"{part}/ holds weights of another architecture than its config.json, {len(differing)} tensors differ: "
-            + "; ".join(differing[:4])
+            f"{part}/ holds weights of another architecture than its config.json, {len(problems)} tensors differ: "
+            + "; ".join(problems[:4])
         )
     return network
