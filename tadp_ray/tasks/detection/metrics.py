@@ -58,22 +58,17 @@ class DetectionMetrics:
 
         Whether a detection is correct depends only on its image, so ap50 of any selection of images follows from these.
         """
-        ranked = rank(self._images, len(self._classes)) if self._images else []
-        verdicts = [one.verdict(0.5) for one in ranked]
-        columns = {
-            "labels": [np.full(judged.sum(), label) for label, (_, judged) in enumerate(verdicts)],
-            "scores": [one.scores[judged] for one, (_, judged) in zip(ranked, verdicts, strict=True)],
-            "right": [right[judged].astype(int) for right, judged in verdicts],
-        }
-        place = np.concatenate([one.image[judged] for one, (_, judged) in zip(ranked, verdicts, strict=True)] or [[]])
-        order = place.argsort(kind="stable")
-        cuts = np.searchsorted(place[order], range(1, len(self._images)))
-        parts = {name: np.split(np.concatenate(column)[order], cuts) for name, column in columns.items() if ranked}
-        return [
-            {name: part[i].tolist() for name, part in parts.items()}
-            | {"objects": target["labels"][~target["difficult"]].tolist()}
-            for i, (_, target) in enumerate(self._images)
+        records: list[dict[str, Any]] = [
+            {"labels": [], "scores": [], "right": [], "objects": target["labels"][~target["difficult"]].tolist()}
+            for _, target in self._images
         ]
+        for label, one in enumerate(rank(self._images, len(self._classes))):
+            right, judged = one.verdict(0.5)
+            columns = (one.image, one.scores, right.astype(int))
+            for image, score, hit in zip(*(column[judged].tolist() for column in columns), strict=True):
+                for key, value in (("labels", label), ("scores", score), ("right", hit)):
+                    records[image][key].append(value)
+        return records
 
     def compute(self) -> dict[str, float]:
         """Return the means over the classes with objects that are not difficult, in percent.
@@ -86,7 +81,7 @@ class DetectionMetrics:
         Raises:
             UserError: no class has objects.
         """
-        by_class = rank(self._images, len(self._classes)) if self._images else ()
+        by_class = rank(self._images, len(self._classes))
         ranked = {name: one for name, one in zip(self._classes, by_class, strict=False) if one.objects}
         if not ranked:
             raise UserError(f"none of {pluralized(len(self._images), 'images')} holds an object that is not difficult")
@@ -144,7 +139,12 @@ class Ranked:
 
 
 def rank(images: Sequence[tuple[Boxes, Boxes]], classes: int) -> list[Ranked]:
-    """Match each detection to an object and sort each class's detections by score, equal scores in order of images."""
+    """Match each detection to an object and sort each class's detections by score, equal scores in order of images.
+
+    Returns: one for each class; none without images.
+    """
+    if not images:
+        return []
     columns, seen = [], 0
     for number, (prediction, target) in enumerate(images):
         same = prediction["labels"][:, None] == target["labels"]
