@@ -394,7 +394,7 @@ def test_a_perfect_detector_of_real_annotations(shared: Path, tmp_path: Path) ->
         for thing in read_annotation(path):
             x1, y1, x2, y2 = thing.box
             lines.setdefault(thing.name, []).append(f"{path.stem} 0.9 {x1 + 1} {y1 + 1} {x2} {y2}")
-            difficult += thing.value
+            difficult += thing.difficult
     detections = comp4(tmp_path / "comp4", **{name: "\n".join(text) for name, text in lines.items()})
     scores = score_detection(detections, folder, list(lines))
     assert difficult and scores.pop("images") == 14

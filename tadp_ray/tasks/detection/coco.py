@@ -36,8 +36,8 @@ def read_coco(path: Path, images: Path | None) -> Truth:
     categories = {category.id: category.name for category in file.categories}
     objects: dict[str, list[LabelledBox]] = {image: [] for image in names.values()}
     for entry in file.annotations:
-        found = LabelledBox(categories[entry.category_id], entry.edges, entry.unscored, entry.iscrowd)
-        objects[names[str(entry.image_id)]].append(found)
+        box = LabelledBox(categories[entry.category_id], entry.edges, difficult=entry.unscored, crowd=entry.iscrowd)
+        objects[names[str(entry.image_id)]].append(box)
     wanted = set(selected(images, objects, path))
     sizes = {names[str(image.id)]: (image.height, image.width) for image in file.images if image.height and image.width}
     return Truth({image: boxes for image, boxes in objects.items() if image in wanted}, names, categories, sizes)

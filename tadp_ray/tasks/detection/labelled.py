@@ -17,8 +17,10 @@ class LabelledBox:
 
     name: str
     box: Box
-    value: float
-    """Score of a detection; for an object, whether it is difficult."""
+    score: float = 0.0
+    """Of a detection."""
+    difficult: bool = False
+    """Whether an object is difficult."""
     crowd: bool = False
     """Whether an object is a crowd (COCO's iscrowd); it is then difficult too."""
 

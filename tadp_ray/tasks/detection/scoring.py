@@ -61,7 +61,8 @@ def compare_detection(
     truth, detections = results[0][0], [found for _, found, _ in results]
 
     def read(system: int, name: str) -> tuple[Boxes, Boxes]:
-        return tensors(detections[system][name], classes, "scores"), tensors(truth.objects[name], classes, "difficult")
+        found, objects = detections[system][name], truth.objects[name]
+        return tensors(found, classes, detected=True), tensors(objects, classes, detected=False)
 
     per_image = [DetectionImages("detection", tuple(classes), tuple(metrics.images)) for _, _, metrics in results]
     return Comparison(
@@ -95,17 +96,22 @@ def accumulate_boxes(
         found = read_results(predictions, truth, classes)
     metrics = DetectionMetrics(classes)
     for image, boxes in truth.objects.items():
-        metrics.accumulate([tensors(found[image], classes, "scores")], [tensors(boxes, classes, "difficult")])
+        detections = tensors(found[image], classes, detected=True)
+        metrics.accumulate([detections], [tensors(boxes, classes, detected=False)])
     return truth, found, metrics
 
 
-def tensors(boxes: Sequence[LabelledBox], classes: Sequence[str], value: str) -> Boxes:
-    """Return the boxes of the given classes as tensors for `DetectionMetrics`."""
-    scored = [box for box in boxes if box.name in classes]
-    kind = torch.bool if value == "difficult" else torch.float64
+def tensors(boxes: Sequence[LabelledBox], classes: Sequence[str], *, detected: bool) -> Boxes:
+    """Return detections, or else objects, of the given classes as tensors for `DetectionMetrics`."""
+    counted = [box for box in boxes if box.name in classes]
+    found = {
+        "boxes": torch.tensor([box.box for box in counted], dtype=torch.float64).reshape(-1, 4),
+        "labels": torch.tensor([classes.index(box.name) for box in counted], dtype=torch.int64),
+    }
+    if detected:
+        return {**found, "scores": torch.tensor([box.score for box in counted], dtype=torch.float64)}
     return {
-        "boxes": torch.tensor([box.box for box in scored], dtype=torch.float64).reshape(-1, 4),
-        "labels": torch.tensor([classes.index(box.name) for box in scored], dtype=torch.int64),
-        "crowd": torch.tensor([box.crowd for box in scored], dtype=torch.bool),
-        value: torch.tensor([box.value for box in scored], dtype=kind),
+        **found,
+        "difficult": torch.tensor([box.difficult for box in counted], dtype=torch.bool),
+        "crowd": torch.tensor([box.crowd for box in counted], dtype=torch.bool),
     }

@@ -44,7 +44,7 @@ def read_annotation(path: Path) -> Iterator[LabelledBox]:
                 f"{path}: object {number} ({name}) needs a <bndbox> with xmin <= xmax and ymin <= ymax, not "
                 f"{', '.join(f'{value:g}' for value in corners)}; correct it"
             ) from None
-        yield LabelledBox(name, box, difficult)
+        yield LabelledBox(name, box, difficult=difficult)
 
 
 def read_comp4(folder: Path, truth: Truth, classes: Sequence[str]) -> dict[str, list[LabelledBox]]:
