@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import cv2
@@ -379,14 +379,8 @@ def token_counter(pretrained: Pretrained) -> tuple[Callable[[str], int], int]:
     """
     if pretrained.tokenizer is None:
         return lambda _: 0, 1
-    counts: dict[str, int] = {}
-
-    def tokens(text: str) -> int:
-        if text not in counts:
-            counts[text] = count_tokens(pretrained.tokenizer, text)
-        return counts[text]
-
-    return tokens, pretrained.tokenizer.max_len_single_sentence
+    count = lru_cache(maxsize=None)(partial(count_tokens, pretrained.tokenizer))
+    return count, pretrained.tokenizer.max_len_single_sentence
 
 
 def encoder_key(recipe: Recipe, device: torch.device) -> list[Any]:
