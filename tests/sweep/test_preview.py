@@ -279,7 +279,9 @@ def test_the_measured_step_s_count_is_a_dry_run_s(nowhere: list[str], precision:
     assert cost.flops == pytest.approx(STEP_FLOPS, rel=0.001)
     (encoder,) = (part for part in cost.parts if part.name == "text encoder")
     for way in ways:
-        assert (cost.memory_bytes + 4 * encoder.parameters) / 2**30 == pytest.approx(MEASURED[way].counted_gib, abs=0.05)
+        assert (cost.memory_bytes + 4 * encoder.parameters) / 2**30 == pytest.approx(
+            MEASURED[way].counted_gib, abs=0.05
+        )
 
 
 def test_a_card_s_speed_is_read_from_what_the_benchmark_has_measured(tmp_path: Path) -> None:
