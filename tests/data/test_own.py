@@ -406,7 +406,7 @@ def test_crowds_are_written_so_that_score_reads_them(tmp_path: Path) -> None:
     files.add(tmp_path, "a", (40, 48), wanted, found)
     files.end(tmp_path)
     objects = read_coco(tmp_path / "targets.json", None).objects["a"]
-    assert [(each.name, bool(each.value), each.crowd) for each in objects] == [
+    assert [(each.name, each.difficult, each.crowd) for each in objects] == [
         ("cat", False, False),
         ("dog", True, True),
         ("cat", True, False),

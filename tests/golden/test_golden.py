@@ -46,7 +46,7 @@ OUTPUT = 0.2
 """The same of the sizes of evaluated outputs, where single boxes come and go."""
 EXACT = 1e-9
 """Relative tolerance, on another machine, of what no arithmetic of the model enters."""
-FACTS = ("parameters", *(f"images/{name}" for name in ("precision", "recall", "pixels", "classes", "objects")))
+FACTS = ("parameters", *(f"images/{name}" for name in ("precision", "recall", "pixels", "truth", "objects")))
 """Final metrics that no arithmetic of the model enters."""
 COSTS = ("seconds", "text_seconds", "start_read_mib", "train_seconds_per_step", "checkpoint_seconds", "peak_memory_gib")
 """Final metrics that are about the machine."""
