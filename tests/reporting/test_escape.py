@@ -17,6 +17,7 @@ from tadp_ray.reporting.charts import heat_maps, learning_curves
 from tadp_ray.reporting.escape import fenced, md, tex
 from tadp_ray.reporting.explorer import Explorer
 from tadp_ray.reporting.figure import draw_curves, draw_table
+from tadp_ray.reporting.html import unbroken
 from tadp_ray.reporting.render import html, latex, markdown, to_csv
 from tadp_ray.reporting.report import ReportSection
 from tadp_ray.reporting.report_files import html_report, md_report
@@ -78,6 +79,11 @@ def test_markdown_shows_a_text_as_it_is(text: str) -> None:
 def test_a_text_of_several_lines_is_one_and_code_ends_where_it_ends() -> None:
     assert md("a\n\n| b\r\nc") == r"a \| b c" and tex("a\n\nb") == "a b"
     assert rendered(fenced("echo ```\n# a")).text == "echo ``` # a"
+
+
+def test_options_of_commands_are_kept_on_one_line_of_a_page_and_all_else_is_escaped() -> None:
+    shown = unbroken("run --seeds 0,1,2 & <b>more</b> - x--y")
+    assert shown == 'run <span class="option">--seeds 0,1,2</span> &amp; &lt;b&gt;more&lt;/b&gt; - x--y'
 
 
 def test_latex_sets_a_text_as_it_is() -> None:
