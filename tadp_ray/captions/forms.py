@@ -113,7 +113,7 @@ def rows(text: str, path: Path) -> tuple[str, Iterator[tuple[str, Any, Any]]] | 
     Raises:
         UserError: it is broken JSON, or neither JSON nor a table; the iterator raises it for an entry of another shape.
     """
-    first, *others = lines_of(text)
+    first, *others = lines_of(text.lstrip("\r\n"))
     is_json = first.lstrip().startswith(("{", "["))
     if not is_json and (separator := separator_of(first)):
         return "a table", table_rows(text, path, separator)
@@ -164,15 +164,18 @@ def table_rows(text: str, path: Path, separator: str) -> Iterator[tuple[str, str
     """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = [name.strip() for name in next(reader)]
+        # Blank lines may come before it.
+        header = [name.strip() for name in next(filter(None, reader))]
         image, caption = column(header, ID_KEYS), column(header, TEXT_KEYS)
         if image is None or caption is None:
             raise UserError(
-                f"{path}, line 1: the table's columns are {', '.join(header)}; name that of the captions caption or text"
+                f"{path}, line {reader.line_num}: the table's columns are {', '.join(header)}; name that of the captions caption "
+                "or text"
             )
         if header.count(caption) > 1 or header.count(image) > 1:
             raise UserError(
-                f"{path}, line 1: the table's columns are {', '.join(header)}; remove the second column of the same name"
+                f"{path}, line {reader.line_num}: the table's columns are {', '.join(header)}; remove the second column of the "
+                "same name"
             )
         for row in reader:
             place = f"line {reader.line_num}"

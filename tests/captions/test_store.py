@@ -215,6 +215,12 @@ def test_numbers_are_ids_and_blank_lines_nothing(tmp_path):
     assert dict(read_any(tmp_path / "file").captions) == {"7": ("x",), "8": ("y",)}
 
 
+@pytest.mark.parametrize("text", ['{"id": "a", "text": "x"}\n{"id": "b", "text": "y"}', "image,caption\na,x\nb,y"])
+def test_blank_lines_at_the_start_do_no_harm(tmp_path, text):
+    (tmp_path / "file").write_bytes(b"\n\r\n" + text.encode())
+    assert dict(read_any(tmp_path / "file").captions) == {"a": ("x",), "b": ("y",)}
+
+
 def test_several_rows_of_an_image_are_several_captions(tmp_path):
     (tmp_path / "file").write_text("image,caption\na,one\nb,two\na,three\n")
     assert dict(read_any(tmp_path / "file").captions) == {"a": ("one", "three"), "b": ("two",)}
@@ -227,6 +233,7 @@ def test_several_rows_of_an_image_are_several_captions(tmp_path):
             "image,label\na,x\n",
             "line 1: the table's columns are image, label; name that of the captions caption or text",
         ),
+        ("\nimage,label\na,x\n", "line 2: the table's columns are image, label;"),
         (
             "image,caption,caption\na,x,y\n",
             "line 1: .* image, caption, caption; remove the second column of the same name",
