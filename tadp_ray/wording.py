@@ -1,4 +1,4 @@
-"""Counts and values in words."""
+"""Counts and values in words, and names in a text."""
 
 import re
 from collections.abc import Iterable
@@ -46,3 +46,8 @@ def mib(size: float) -> str:
 def gib(size: float) -> str:
     """Format bytes as GiB."""
     return f"{size / 2**30:,.1f} GiB"
+
+
+def names_listed(text: str) -> tuple[str, ...]:
+    """Return the names between the commas of a text."""
+    return tuple(name.strip() for name in text.split(","))

@@ -8,6 +8,7 @@ from pathlib import Path
 from tadp_ray.config.vocabulary import BACKGROUND
 from tadp_ray.errors import UserError, raise_problems
 from tadp_ray.files import read_lines
+from tadp_ray.wording import names_listed
 
 MAX_CLASSES = 255
 """Masks have 8 bits, and 255 means ignored."""
@@ -47,7 +48,7 @@ def parse_classes(text: str) -> list[str]:
     if os.path.isfile(text):
         names = read_lines(Path(text))
     elif "," in text:
-        names = [part.strip() for part in text.removesuffix(",").split(",")]
+        names = [*names_listed(text.removesuffix(","))]
     else:
         raise UserError(f"--classes {text}: expected names separated by commas or a file (for one name: 'name,')")
     raise_problems([f"--classes {text}: {problem}" for problem in (misnamed(names) if names else ["no names"])])

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tadp_ray.data.files import Layout, PublishedSet, mirrored, require
 from tadp_ray.data.images import label_table, read_mask
-from tadp_ray.data.names import names_listed
 from tadp_ray.data.sample import IGNORE, Split
+from tadp_ray.wording import names_listed
 
 # The wording of mmsegmentation, whose class names the published captions and embeddings follow.
 CLASSES = names_listed("""

@@ -11,11 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, TypeAdapter
 
 from tadp_ray.config.vocabulary import repeated
 from tadp_ray.data.files import Fields, Layout, PublishedSet, at_edges, require
-from tadp_ray.data.names import names_listed
 from tadp_ray.data.sample import Split
 from tadp_ray.errors import UserError, listed, raise_problems
 from tadp_ray.files import check_readable, composed, without_ending
-from tadp_ray.wording import first_few
+from tadp_ray.wording import first_few, names_listed
 
 Content = TypeVar("Content")
 CLASSES = names_listed("""

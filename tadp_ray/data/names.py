@@ -145,11 +145,6 @@ class Names:
         return not wanted or (self._above + own)[-len(wanted) :] == wanted
 
 
-def names_listed(text: str) -> tuple[str, ...]:
-    """Return the names between the commas of a text."""
-    return tuple(name.strip() for name in text.split(","))
-
-
 def lines_of(path: Path) -> list[str]:
     """Return the stripped, non-empty lines of a list file.
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tadp_ray.data.files import Fields, Layout, PublishedSet, SampleFacts, require
 from tadp_ray.data.images import read_depth
-from tadp_ray.data.names import lines_of, names_listed
+from tadp_ray.data.names import lines_of
 from tadp_ray.data.sample import Sample, Split
 from tadp_ray.errors import UserError
+from tadp_ray.wording import names_listed
 
 SCENES = names_listed("""
     cafe, indoor_balcony, classroom, bathroom, dining_room, home_office, kitchen, furniture_store, office, study,

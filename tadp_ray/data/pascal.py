@@ -10,10 +10,11 @@ import numpy as np
 
 from tadp_ray.data.files import Fields, Layout, PublishedSet, SampleFacts, nothing, require
 from tadp_ray.data.images import label_table, read_mask
-from tadp_ray.data.names import names_listed, read_list
+from tadp_ray.data.names import read_list
 from tadp_ray.data.sample import IGNORE, Split
 from tadp_ray.errors import UserError
 from tadp_ray.files import check_readable
+from tadp_ray.wording import names_listed
 
 ANNOTATED = names_listed("""
     aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, dog, horse, motorbike, person,

@@ -19,6 +19,7 @@ from tadp_ray.training.evaluate import predictions
 from tadp_ray.training.latents import view_latents
 from tadp_ray.training.model import TADP
 from tadp_ray.training.setup import TrainSetup
+from tadp_ray.wording import names_listed
 
 
 class SingleImageDataset:
@@ -117,7 +118,7 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
             )
         return ""
     if ENCODINGS[recipe.caption.encoding].of_names:
-        names = split_names(prompt) if isinstance(prompt, str) else tuple(prompt)
+        names = names_listed(prompt) if isinstance(prompt, str) else tuple(prompt)
         check_names(setup, names)
         return names
     if not isinstance(prompt, str):
@@ -128,11 +129,6 @@ def given_prompt(setup: TrainSetup, prompt: str | Sequence[str], truncate: bool 
         tokenizer = setup.pretrained.tokenizer
         check_length(tokenizer, prompt)
     return prompt
-
-
-def split_names(prompt: str) -> tuple[str, ...]:
-    """Split names at commas."""
-    return tuple(name.strip() for name in prompt.split(","))
 
 
 def check_names(setup: TrainSetup, names: tuple[str, ...]) -> None:
